@@ -1,0 +1,192 @@
+// Package sqlserver is the lab's Microsoft.Sql resource provider: logical
+// servers, server keys, TDE protectors, databases, replication links and
+// failover groups, with the semantics of transparent data encryption
+// underneath. Every DEK is wrapped by calling the vault over HTTPS as the
+// server's managed identity, so a missing grant or a disabled key has its
+// real effect.
+package sqlserver
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/crosskeys/crosskeys/lab/arm"
+	"github.com/crosskeys/crosskeys/lab/clock"
+	"github.com/crosskeys/crosskeys/lab/entra"
+	"github.com/crosskeys/crosskeys/lab/latency"
+	"github.com/crosskeys/crosskeys/lab/store"
+)
+
+// Principals makes and removes the service principals of servers' system-
+// assigned identities.
+type Principals interface {
+	CreateManagedIdentity(tx *store.Tx, name, resourceID string) (entra.Principal, error)
+	DeletePrincipal(tx *store.Tx, objectID string) error
+}
+
+// UserAssignedIdentity is what the provider needs to know of a
+// Microsoft.ManagedIdentity resource.
+type UserAssignedIdentity struct{ ID, PrincipalID, ClientID, TenantID string }
+
+// UserAssignedIdentities finds user-assigned identities by ARM id.
+type UserAssignedIdentities interface {
+	FindIdentity(tx *store.Tx, resourceID string) (UserAssignedIdentity, bool, error)
+}
+
+// KeyInfo is what a vault shows of a key version.
+type KeyInfo struct {
+	URI           string // of the version
+	Kty           string
+	Bits          int
+	Exponent      int
+	Enabled       bool
+	NotBefore     time.Time // zero: none
+	Expires       time.Time // zero: none
+	RecoveryLevel string
+	Thumbprint    string
+	KeyOps        []string
+}
+
+// VaultAccess reaches a vault's data plane as a principal. Its errors are
+// *VaultError.
+type VaultAccess interface {
+	// Get reads a key version, or the latest when the URI has none.
+	Get(ctx context.Context, principalID, keyURI string) (KeyInfo, error)
+	Wrap(ctx context.Context, principalID, keyURI string, dek []byte) ([]byte, error)
+	Unwrap(ctx context.Context, principalID, keyURI string, wrapped []byte) ([]byte, error)
+}
+
+// Options are what the provider needs.
+type Options struct {
+	Store      *store.Store
+	Sealer     *store.Sealer
+	Clock      *clock.Clock
+	Latency    latency.Profile
+	Operations *arm.Operations
+	Principals Principals
+	Identities UserAssignedIdentities
+	Vault      VaultAccess
+	TenantID   string
+	NewID      func() string
+	Random     io.Reader
+	Log        *slog.Logger
+	// FreeSecondaryFlip lets a server that is only a geo-secondary change its
+	// own protector to a key that its primary does not have. Off by default:
+	// the published procedure registers the key on the primary first.
+	FreeSecondaryFlip bool
+}
+
+// Service is the provider. It is safe for concurrent use.
+type Service struct {
+	Options
+	servers   store.Table[Server]
+	keys      store.Table[ServerKey]
+	databases store.Table[Database]
+	links     store.Table[Link]
+	groups    store.Table[Group]
+	retired   store.Table[Server] // dropped servers, for their built-in certificates
+}
+
+// New makes the provider and names its executors to the operations runner.
+func New(o Options) *Service {
+	s := &Service{
+		Options:   o,
+		servers:   store.NewTable[Server]("sql/servers"),
+		keys:      store.NewTable[ServerKey]("sql/keys"),
+		databases: store.NewTable[Database]("sql/databases"),
+		links:     store.NewTable[Link]("sql/links"),
+		groups:    store.NewTable[Group]("sql/groups"),
+		retired:   store.NewTable[Server]("sql/retired"),
+	}
+	s.handleServerOperations()
+	s.handleKeyOperations()
+	s.handleDatabaseOperations()
+	s.handleLinkOperations()
+	s.handleGroupOperations()
+	return s
+}
+
+// Namespace is the provider's namespace.
+const Namespace = "Microsoft.Sql"
+
+// Provider lists the provider's routes.
+func (s *Service) Provider() arm.Provider {
+	routes := s.Operations.PollRoutes(Namespace)
+	routes = append(routes, s.serverRoutes()...)
+	routes = append(routes, s.keyRoutes()...)
+	routes = append(routes, s.protectorRoutes()...)
+	routes = append(routes, s.databaseRoutes()...)
+	routes = append(routes, s.encryptionRoutes()...)
+	routes = append(routes, s.linkRoutes()...)
+	routes = append(routes, s.groupRoutes()...)
+	routes = append(routes, s.policyRoutes()...)
+	return arm.Provider{Namespace: Namespace, Versions: apiVersions(), Routes: routes}
+}
+
+const (
+	subscriptionPath = "/subscriptions/{subscriptionId}"
+	groupPath        = subscriptionPath + "/resourceGroups/{resourceGroupName}"
+	serversPath      = groupPath + "/providers/Microsoft.Sql/servers"
+	serverPath       = serversPath + "/{serverName}"
+	databasesPath    = serverPath + "/databases"
+	databasePath     = databasesPath + "/{databaseName}"
+)
+
+// apiVersions are the Microsoft.Sql versions that clients are known to send.
+// Source: https://github.com/Azure/azure-rest-api-specs/tree/main/specification/sql/resource-manager
+func apiVersions() []string {
+	return []string{
+		"2026-08-01-preview", "2025-08-01-preview", "2025-02-01-preview", "2025-01-01", "2024-11-01-preview", "2024-05-01-preview",
+		"2023-08-01", "2023-08-01-preview", "2023-05-01-preview", "2023-02-01-preview", "2022-11-01-preview", "2022-08-01-preview",
+		"2022-05-01-preview", "2022-02-01-preview", "2021-11-01", "2021-11-01-preview", "2021-08-01-preview", "2021-05-01-preview",
+		"2021-02-01-preview", "2020-11-01-preview", "2020-08-01-preview", "2020-02-02-preview", "2019-06-01-preview", "2018-06-01-preview",
+		"2017-10-01-preview", "2017-03-01-preview", "2015-05-01-preview", "2015-05-01", "2014-04-01", "2014-01-01",
+	}
+}
+
+// operation fills in what all operations on a server share.
+func (s *Service) operation(r *arm.Request, server Server, kind latency.Kind, segment string) arm.Operation {
+	return arm.Operation{
+		Kind: string(kind), Segment: segment, Provider: Namespace, APIVersion: r.APIVersion,
+		Subscription: server.Subscription, ResourceGroup: server.ResourceGroup, Location: server.Location,
+		Takes: s.Latency.Of(kind), RetryAfter: time.Second,
+	}
+}
+
+// accept begins op in a transaction of its own and answers 202.
+func (s *Service) accept(ctx context.Context, r *arm.Request, op arm.Operation, payload any) (*arm.Response, error) {
+	err := s.Store.Update(func(tx *store.Tx) (err error) {
+		op, err = s.Operations.Begin(tx, op, payload)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s.Operations.Accepted(ctx, r, op), nil
+}
+
+// task begins a background task that takes effect after its latency.
+func (s *Service) task(tx *store.Tx, kind string, after latency.Kind, payload any) error {
+	_, err := s.Operations.Begin(tx, arm.Operation{Kind: kind, Provider: Namespace, Takes: s.Latency.Of(after)}, payload)
+	return err
+}
+
+// list is the body of a list answer.
+type list struct {
+	Value []any `json:"value"`
+}
+
+func listOf[T any](items []T) list {
+	body := list{Value: []any{}}
+	for _, item := range items {
+		body.Value = append(body.Value, item)
+	}
+	return body
+}
+
+func notFound(kind, name string) *arm.Error {
+	return arm.Refuse(http.StatusNotFound, "ResourceNotFound", "The requested resource of type '%s' with name '%s' was not found.", kind, name)
+}
