@@ -225,6 +225,7 @@ func (o *Operations) Find(tx *store.Tx, id string) (Operation, bool, error) {
 	return o.ended.Get(tx, id)
 }
 
+//nolint:contextcheck // an operation outlives the request that began it
 func (o *Operations) launch(op Operation) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

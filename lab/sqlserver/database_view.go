@@ -1,7 +1,6 @@
 package sqlserver
 
 import (
-	"encoding/json"
 	"strings"
 
 	"github.com/crosskeys/crosskeys/lab/arm"
@@ -45,7 +44,7 @@ func (s *Service) databaseView(tx *store.Tx, server Server, db Database) (databa
 		kind = "v12.0,system"
 	}
 	for name, raw := range db.Given {
-		properties[name] = json.RawMessage(raw)
+		properties[name] = raw
 	}
 	if db.Secondary != "" {
 		properties["secondaryType"] = db.Secondary

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+	bbolterrors "go.etcd.io/bbolt/errors"
 )
 
 // Store is an open state file. It is safe for concurrent use: one Update runs
@@ -41,7 +42,7 @@ func Open(path string, options Options) (*Store, error) {
 		NoSync:       options.NoSync,
 		FreelistType: bbolt.FreelistMapType,
 	})
-	if errors.Is(err, bbolt.ErrTimeout) {
+	if errors.Is(err, bbolterrors.ErrTimeout) {
 		return nil, fmt.Errorf("open lab state %s: %w", path, ErrLocked)
 	}
 	if err != nil {

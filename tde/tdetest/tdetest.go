@@ -62,7 +62,7 @@ type World struct{ tde.Topology }
 // Source: https://techcommunity.microsoft.com/blog/azuredbsupport/using-different-azure-key-vault-keys-for-azure-sql-servers-in-a-failover-group/4500775
 func Article() *World {
 	w := &World{}
-	w.ReadAt, w.Topology.Group = Now(), Group
+	w.ReadAt, w.Group = Now(), Group
 	for _, id := range []string{Shared, Subham, Tey} {
 		w.AddKey(Key(id), id)
 	}

@@ -1,0 +1,50 @@
+#!/bin/bash
+# stages.sh STAGE...: runs make targets one after the other and says of each, on one line, how it ended and how long
+# it took. All of them are run, whichever fails; the exit status is 0 only when none did.
+#
+# What a stage prints goes to .logs/STAGE.log. Shown from it are the lines that a reader of a good run wants
+# (packages of go test, parts and count of an end-to-end run, what was skipped and why), and all of it on failure.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
+shown='^(ok  	|FAIL|---- |SKIP |NOTE |[0-9]+ passed, )'
+logs=.logs
+longest=600 # lines of a failed stage's log that are printed
+mkdir -p "$logs"
+trap 'echo; exit 130' INT
+
+seconds() { awk -v a="$1" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.1f s", b - a }'; }
+
+# run_stage STAGE: shows lines as they come; leaves the heading open until the first of them.
+run_stage() {
+  local stage=$1 line open=1 rc began=$EPOCHREALTIME
+  printf '== %-12s ' "$stage"
+  while IFS= read -r line; do
+    printf '%s\n' "$line" >&3
+    if [[ $line =~ $shown ]]; then
+      [ "$open" = 0 ] || echo
+      open=0
+      printf '   %s\n' "$line"
+    fi
+  done < <("${MAKE:-make}" "$stage" 2>&1; echo $? >"$logs/$stage.rc") 3>"$logs/$stage.log"
+  rc=$(cat "$logs/$stage.rc")
+  rm -f "$logs/$stage.rc"
+  [ "$open" = 1 ] || printf '== %-12s ' "$stage"
+  if [ "$rc" = 0 ]; then
+    echo "ok, $(seconds "$began")"
+    return 0
+  fi
+  echo "FAILED, $(seconds "$began"); $logs/$stage.log ends:"
+  tail -n "$longest" "$logs/$stage.log" | sed 's/^/   | /'
+  return 1
+}
+
+began=$EPOCHREALTIME
+failed=()
+for stage in "$@"; do
+  run_stage "$stage" || failed+=("$stage")
+done
+if [ ${#failed[@]} -gt 0 ]; then
+  echo "FAILED: ${failed[*]} (of $# stages, $(seconds "$began"))"
+  exit 1
+fi
+echo "all $# stages passed, $(seconds "$began")"
