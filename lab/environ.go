@@ -87,5 +87,5 @@ func (a Access) Environ() []Variable {
 func javaOptions(a Access) string {
 	host, port, _ := strings.Cut(strings.TrimPrefix(a.ProxyURL, "http://"), ":")
 	return "-Dhttps.proxyHost=" + host + " -Dhttps.proxyPort=" + port + " -Dhttp.nonProxyHosts=localhost|127.0.0.1" +
-		" -Djavax.net.ssl.trustStoreType=PKCS12 -Djavax.net.ssl.trustStorePassword=changeit -Djavax.net.ssl.trustStore=" + filepath.Join(a.Dir, "ca.p12")
+		" -Djavax.net.ssl.trustStoreType=PKCS12 -Djavax.net.ssl.trustStorePassword=" + trustStorePassword + " -Djavax.net.ssl.trustStore=" + filepath.Join(a.Dir, trustStoreFile)
 }

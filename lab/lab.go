@@ -120,6 +120,9 @@ func (l *Lab) start(ctx context.Context) error {
 	if l.ca, err = gateway.OpenCA(l.dir, time.Now); err != nil { //nolint:forbidigo // certificates are checked on the machine's clock
 		return err
 	}
+	if err := l.writeTrustStore(); err != nil {
+		return err
+	}
 	router := l.router()
 	l.gateway, err = gateway.Start(ctx, gateway.Options{
 		CA: l.ca, Handler: router, Hosts: gateway.Served, HTTPSAddr: l.options.HTTPSAddr, ProxyAddr: l.options.ProxyAddr, Log: l.log,

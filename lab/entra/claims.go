@@ -1,5 +1,11 @@
 // Package entra is the lab's Microsoft Entra ID: discovery documents, signing
-// keys, client-credentials and managed-identity tokens, and their checking.
+// keys, client-credentials and managed-identity tokens, and their checking;
+// with it the documents that describe a cloud to its clients and the little of
+// Microsoft Graph by which they find service principals.
+//
+// Its tokens are those that Azure's own services get: version 1.0, RS256, and
+// issued by https://sts.windows.net/{tenant}/ whichever endpoint was asked.
+// Source: https://learn.microsoft.com/entra/identity-platform/access-tokens
 package entra
 
 import "time"
@@ -38,6 +44,8 @@ const (
 	CheckForm      Check = "form"
 	CheckSignature Check = "signature"
 	CheckIssuer    Check = "issuer"
+	// CheckPrincipal is for a token whose bearer is no longer in the tenant.
+	CheckPrincipal Check = "principal"
 	CheckAudience  Check = "audience"
 	CheckExpiry    Check = "expiry"
 )

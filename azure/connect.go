@@ -1,0 +1,61 @@
+// Package azure is the tool's only way to the real cloud, through Microsoft's
+// SDK for Go: it observes a geo-linked component as one tde.Topology and makes
+// the calls that change it. A lab is only another cloud configuration.
+package azure
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/arm"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
+	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/sql/armsql/v2"
+
+	"github.com/crosskeys/crosskeys/tde"
+)
+
+// EncryptionReader reads a database's row of sys.dm_database_encryption_keys.
+type EncryptionReader interface {
+	ReadEncryption(ctx context.Context, server tde.Server, database string) (tde.EncryptionState, error)
+}
+
+// Config says how the cloud is reached.
+type Config struct {
+	Cloud          cloud.Configuration
+	SubscriptionID string // empty: every subscription that the caller sees
+	Transport      policy.Transporter
+	Credential     azcore.TokenCredential // nil: azidentity's default chain
+	Encryption     EncryptionReader
+	Now            func() time.Time
+	Log            *slog.Logger
+}
+
+// Cloud is a connection. It is safe for concurrent use.
+type Cloud struct {
+	config Config
+	cred   azcore.TokenCredential
+	arm    *arm.ClientOptions
+}
+
+// Connect makes a connection; nothing is called yet.
+func Connect(c Config) (*Cloud, error) {
+	options := policy.ClientOptions{Cloud: c.Cloud, Transport: c.Transport}
+	cred := c.Credential
+	if cred == nil {
+		var err error
+		cred, err = azidentity.NewDefaultAzureCredential(&azidentity.DefaultAzureCredentialOptions{ClientOptions: options})
+		if err != nil {
+			return nil, fmt.Errorf("sign in: %w", err)
+		}
+	}
+	return &Cloud{config: c, cred: cred, arm: &arm.ClientOptions{ClientOptions: options, DisableRPRegistration: true}}, nil
+}
+
+func (c *Cloud) sql(subscription string) (*armsql.ClientFactory, error) {
+	return armsql.NewClientFactory(subscription, c.cred, c.arm)
+}

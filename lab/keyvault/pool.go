@@ -1,0 +1,75 @@
+package keyvault
+
+import (
+	"crypto/rand"
+	"crypto/rsa"
+	"fmt"
+	"sync"
+)
+
+// rsaPool keeps a few RSA keys ready, since generating one takes up to a
+// second. It starts with the first key that is asked for, works in the
+// background until it is full, and then rests. It is safe for concurrent use.
+type rsaPool struct {
+	mu      sync.Mutex
+	ready   map[int][]*rsa.PrivateKey // by size in bits
+	filling map[int]bool
+}
+
+func newRSAPool() *rsaPool {
+	return &rsaPool{ready: map[int][]*rsa.PrivateKey{}, filling: map[int]bool{}}
+}
+
+// roomFor is how many keys of a size are kept: none of the largest, which are
+// rare and would keep a core busy for seconds.
+func roomFor(bits int) int {
+	switch bits {
+	case 2048:
+		return 3
+	case 3072:
+		return 1
+	}
+	return 0
+}
+
+// take gives a key that nobody else gets.
+func (p *rsaPool) take(bits int) (*rsa.PrivateKey, error) {
+	p.mu.Lock()
+	var key *rsa.PrivateKey
+	if ready := p.ready[bits]; len(ready) > 0 {
+		key, p.ready[bits] = ready[len(ready)-1], ready[:len(ready)-1]
+	}
+	if !p.filling[bits] && len(p.ready[bits]) < roomFor(bits) {
+		p.filling[bits] = true
+		go p.fill(bits)
+	}
+	p.mu.Unlock()
+	if key != nil {
+		return key, nil
+	}
+	return generateRSA(bits)
+}
+
+func (p *rsaPool) fill(bits int) {
+	for {
+		key, err := generateRSA(bits)
+		p.mu.Lock()
+		if err == nil {
+			p.ready[bits] = append(p.ready[bits], key)
+		}
+		if err != nil || len(p.ready[bits]) >= roomFor(bits) {
+			p.filling[bits] = false
+			p.mu.Unlock()
+			return
+		}
+		p.mu.Unlock()
+	}
+}
+
+func generateRSA(bits int) (*rsa.PrivateKey, error) {
+	key, err := rsa.GenerateKey(rand.Reader, bits)
+	if err != nil {
+		return nil, fmt.Errorf("generate RSA key of %d bits: %w", bits, err)
+	}
+	return key, nil
+}

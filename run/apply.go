@@ -1,0 +1,308 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/crosskeys/crosskeys/check"
+	"github.com/crosskeys/crosskeys/journal"
+	"github.com/crosskeys/crosskeys/plan"
+	"github.com/crosskeys/crosskeys/tde"
+)
+
+// Apply carries the plan out, or on. When ctx ends, the call in hand is
+// finished and read back, its result is written, and nothing more is begun.
+// The error is a *StopError unless the plan is done; the Result says in either
+// case what was done and what is left. Applying a plan again is safe.
+func (e *Executor) Apply(ctx context.Context, p plan.Plan, o Options) (Result, error) {
+	r := &running{
+		executor: e, limits: e.Limits.withDefaults(), plan: p, options: o, earlier: readHistory(o.Earlier),
+		began: e.Now(), results: map[int]*StepResult{}, primaries: map[string]string{},
+	}
+	err := r.all(ctx)
+	return r.result(ctx, err), err
+}
+
+// running is one run of a plan.
+type running struct {
+	executor *Executor
+	limits   Limits
+	plan     plan.Plan
+	options  Options
+	earlier  history
+	began    time.Time
+	findings []check.Finding
+
+	telling sync.Mutex // serialises Progress
+
+	mu        sync.Mutex
+	seen      tde.Topology // the newest that is known, pieced together from reads
+	primaries map[string]string
+	results   map[int]*StepResult
+	verdict   *check.Verification
+}
+
+func (r *running) all(ctx context.Context) error {
+	if r.plan.Blocked() {
+		return &StopError{Reason: Blocked, What: "the plan was made with findings that forbid to carry it out", Hint: "cure them and make the plan again"}
+	}
+	if err := r.prepare(ctx); err != nil {
+		return err
+	}
+	if r.options.DryRun {
+		return nil
+	}
+	return r.steps(ctx)
+}
+
+// prepare reads the world, finds out what is done already, and lets preflight
+// judge what is not.
+func (r *running) prepare(ctx context.Context) error {
+	t, err := r.observe(ctx)
+	if err != nil {
+		return err
+	}
+	if err := r.exclude(t); err != nil {
+		return err
+	}
+	if err := r.finishOpen(ctx); err != nil {
+		return err
+	}
+	done, err := r.settled(ctx, t)
+	if err != nil {
+		return err
+	}
+	t = r.current()
+	for _, g := range t.Groups {
+		r.primaries[strings.ToLower(g.Name)] = g.Primary()
+	}
+	for _, s := range r.plan.Steps {
+		if done[s.Number] {
+			r.results[s.Number] = &StepResult{Step: s, Outcome: journal.AlreadyThere, Earlier: true}
+		}
+	}
+	if r.options.DryRun {
+		return nil
+	}
+	return r.writeSeen(t, done)
+}
+
+// settled observes until the world fits the plan and preflight has nothing
+// against it. A world that a run of ours has left in the middle of something is
+// given time to come to rest; any other has to be at rest already.
+func (r *running) settled(ctx context.Context, t tde.Topology) (map[int]bool, error) {
+	pace := r.executor.readPace()
+	for {
+		done, err := r.judge(t)
+		if err == nil {
+			return done, nil
+		}
+		if !r.earlier.begun() || !restless(t) {
+			return nil, err
+		}
+		r.tell(Event{Name: StepWait, Text: "waiting for what an earlier run began to come to rest: " + err.Error()})
+		more, waitErr := pace.wait(ctx, r.limits.Settle, time.Second)
+		switch {
+		case waitErr != nil:
+			return nil, interrupted(0, waitErr)
+		case !more:
+			return nil, err
+		}
+		if t, err = r.observe(ctx); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// restless reports whether an operation seems to be under way.
+func restless(t tde.Topology) bool {
+	for _, g := range t.Groups {
+		if g.DisagreementOnMember != "" || g.Primary() == "" || !inStep(g.ReplicationState) {
+			return true
+		}
+	}
+	for _, l := range t.Links {
+		if !inStep(l.State) {
+			return true
+		}
+	}
+	findings := check.Preflight(t, nil, t.ReadAt)
+	return slices.ContainsFunc(findings, func(f check.Finding) bool { return f.Rule == check.RuleChangeInProgress })
+}
+
+func inStep(state string) bool { return state == "" || strings.EqualFold(state, tde.StateCatchUp) }
+
+// judge compares the world with the plan and lets preflight look at what is
+// left to do.
+func (r *running) judge(t tde.Topology) (map[int]bool, error) {
+	done, err := recognise(r.plan, t, r.earlier)
+	if err != nil {
+		return nil, err
+	}
+	left := slices.DeleteFunc(slices.Clone(r.plan.Steps), func(s plan.Step) bool { return done[s.Number] || s.Kind == plan.VerifyEncryption })
+	r.findings = r.preflight(t)
+	if len(left) > 0 && check.Blocked(r.findings) {
+		return nil, &StopError{Reason: Blocked, What: "preflight forbids it: " + blockers(r.findings), Hint: "see the findings, cure them, and make a new plan"}
+	}
+	return done, nil
+}
+
+// preflight leaves out what the plan's own grants cure.
+func (r *running) preflight(t tde.Topology) []check.Finding {
+	findings := check.Preflight(t, r.plan.Desired(), r.executor.Now())
+	return slices.DeleteFunc(findings, func(f check.Finding) bool {
+		if f.Rule != check.RuleMissingGrant {
+			return false
+		}
+		s, _ := t.Server(f.Server)
+		return slices.ContainsFunc(r.plan.Steps, func(step plan.Step) bool {
+			return step.Kind == plan.Grant && step.PrincipalID == s.Identity.PrincipalID && strings.EqualFold(step.VaultName, f.Key.Vault())
+		})
+	})
+}
+
+func blockers(findings []check.Finding) string {
+	var list []string
+	for _, f := range findings {
+		if f.Severity == check.Blocker {
+			list = append(list, f.What)
+		}
+	}
+	if len(list) > 2 {
+		list = append(list[:2], fmt.Sprintf("and %d more", len(list)-2))
+	}
+	return strings.Join(list, "; ")
+}
+
+func (r *running) exclude(t tde.Topology) error {
+	if r.executor.Exclude == nil || r.options.DryRun {
+		return nil
+	}
+	names := make([]string, len(t.Servers))
+	for i, s := range t.Servers {
+		names[i] = s.Name
+	}
+	if err := r.executor.Exclude(names); err != nil {
+		return &StopError{
+			Reason: Blocked, What: "another run works on this component", Err: err,
+			Hint: "wait until it has ended, or end it; two changes at a time are never safe",
+		}
+	}
+	return nil
+}
+
+// finishOpen follows to their end the operations that an earlier process began
+// and did not live to see ended. How they end is read back afterwards.
+func (r *running) finishOpen(ctx context.Context) error {
+	if r.options.DryRun {
+		return nil
+	}
+	followed := false
+	for _, s := range r.plan.Steps {
+		token := r.earlier.token[s.Number]
+		if !r.earlier.open[s.Number] || token == "" {
+			continue
+		}
+		followed = true
+		r.tell(Event{Name: StepWait, Step: s.Number, Server: s.Server, Text: "following the operation that an earlier run began"})
+		hand, cancel := r.inHand(ctx)
+		answer, err := r.executor.World.Await(hand, s, token)
+		cancel()
+		if err := r.write(journal.Record{Kind: journal.Answer, Step: s.Number, Answer: answerEntry(0, answer, err)}); err != nil {
+			return err
+		}
+	}
+	if !followed {
+		return nil
+	}
+	_, err := r.observe(ctx)
+	return err
+}
+
+// inHand is the context of a call that is to be finished whatever happens.
+func (r *running) inHand(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), r.limits.Call)
+}
+
+// observe reads the whole component, a few times if it must.
+func (r *running) observe(ctx context.Context) (tde.Topology, error) {
+	pace := r.executor.readPace()
+	for {
+		t, err := r.executor.World.Observe(ctx)
+		if err == nil {
+			r.mu.Lock()
+			r.seen = t
+			r.mu.Unlock()
+			r.tell(Event{Name: Observed, Text: fmt.Sprintf("read %d servers, %d failover groups, %d links", len(t.Servers), len(t.Groups), len(t.Links))})
+			return t, nil
+		}
+		if ctx.Err() != nil {
+			return t, interrupted(0, ctx.Err())
+		}
+		call := asCallError(err)
+		more := false
+		if call.Retryable {
+			more, _ = pace.wait(ctx, r.limits.Retry, call.RetryAfter)
+		}
+		if !more {
+			return t, &StopError{Reason: Broken, What: "read the component", Hint: call.Hint, Err: err}
+		}
+	}
+}
+
+func (r *running) current() tde.Topology {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.seen
+}
+
+func (r *running) writeSeen(t tde.Topology, done map[int]bool) error {
+	fingerprint, err := t.Fingerprint()
+	if err != nil {
+		return &StopError{Reason: Broken, What: "write what was seen", Err: err}
+	}
+	entry := &journal.SeenEntry{Topology: t, Fingerprint: fingerprint, Findings: r.findings}
+	for _, s := range r.plan.Steps {
+		if done[s.Number] {
+			entry.DoneBefore = append(entry.DoneBefore, s.Number)
+		}
+	}
+	return r.write(journal.Record{Kind: journal.Seen, Seen: entry})
+}
+
+func (r *running) write(record journal.Record) error {
+	if err := r.executor.Journal.Append(record); err != nil {
+		return &StopError{
+			Reason: Broken, Step: record.Step, What: "nothing more is called, since it could not be written down", Err: err,
+			Hint: "make room on the disk or give another --journal-dir, and apply the same plan again",
+		}
+	}
+	return nil
+}
+
+func (r *running) tell(event Event) {
+	if r.executor.Progress == nil {
+		return
+	}
+	r.telling.Lock()
+	defer r.telling.Unlock()
+	event.At = r.executor.Now()
+	r.executor.Progress(event)
+}
+
+func interrupted(step int, err error) error {
+	return &StopError{Reason: Interrupted, Step: step, What: "paused", Hint: hintApplyAgain, Err: ignoreCancel(err)}
+}
+
+// ignoreCancel leaves out what says no more than that the run was paused.
+func ignoreCancel(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
