@@ -243,6 +243,23 @@ func TestARememberedTokenIsStillJudged(t *testing.T) {
 			t.Errorf("the check was %q", got)
 		}
 	})
+	t.Run("it is refused after the deletion also when it was asked for during that", func(t *testing.T) {
+		s, identity, token := issue(t)
+		update(t, s, func(tx *store.Tx) error {
+			if err := s.DeletePrincipal(tx, identity.ObjectID); err != nil {
+				return err
+			}
+			during := make(chan error)
+			go func() {
+				_, err := s.Verify(token, []string{vaultResource})
+				during <- err
+			}()
+			return <-during // nothing is deleted yet
+		})
+		if got := take(t, s, token, vaultResource); got != CheckPrincipal {
+			t.Errorf("the check was %q", got)
+		}
+	})
 	t.Run("it opens no other service", func(t *testing.T) {
 		s, _, token := issue(t)
 		if got := take(t, s, token, "https://management.azure.com"); got != CheckAudience {
