@@ -153,7 +153,7 @@ func poll[T any](ctx context.Context, poller *runtime.Poller[T]) error {
 		if err := sleep(ctx, pause); err != nil {
 			return err
 		}
-		answer, err := poller.Poll(ctx)
+		answer, err := poller.Poll(ctx) //nolint:bodyclose // the SDK has read and closed it
 		if err != nil {
 			return err
 		}

@@ -51,8 +51,8 @@ func add(t *testing.T, j *journal.Journal, records ...journal.Record) {
 
 func note(text string) journal.Record { return journal.Record{Kind: journal.Note, Note: text} }
 
-func result(step int, outcome journal.Outcome) journal.Record {
-	return journal.Record{Kind: journal.Result, Step: step, Result: &journal.ResultEntry{Outcome: outcome}}
+func done(step int) journal.Record {
+	return journal.Record{Kind: journal.Result, Step: step, Result: &journal.ResultEntry{Outcome: journal.Done}}
 }
 
 func end(status string) journal.Record {
@@ -63,7 +63,7 @@ func end(status string) journal.Record {
 func written(t *testing.T) (path string, text []byte) {
 	t.Helper()
 	j := create(t, t.TempDir())
-	add(t, j, note("first"), result(1, journal.Done), end(journal.StatusDone))
+	add(t, j, note("first"), done(1), end(journal.StatusDone))
 	if err := j.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +76,7 @@ func written(t *testing.T) (path string, text []byte) {
 
 func TestWhatIsWrittenIsRead(t *testing.T) {
 	j := create(t, t.TempDir())
-	add(t, j, note("first"), result(1, journal.Done), end(journal.StatusDone))
+	add(t, j, note("first"), done(1), end(journal.StatusDone))
 	log, err := journal.Read(j.Path())
 	if err != nil {
 		t.Fatal(err)
@@ -228,7 +228,7 @@ func TestManyWritersMakeOneChain(t *testing.T) {
 	for step := range 8 {
 		group.Go(func() {
 			for range 5 {
-				if err := j.Append(result(step+1, journal.Done)); err != nil {
+				if err := j.Append(done(step+1)); err != nil {
 					t.Error(err)
 				}
 			}
@@ -312,7 +312,7 @@ func FuzzParse(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	for _, r := range []journal.Record{note("first"), result(1, journal.Done), end(journal.StatusDone)} {
+	for _, r := range []journal.Record{note("first"), done(1), end(journal.StatusDone)} {
 		if err := j.Append(r); err != nil {
 			f.Fatal(err)
 		}

@@ -321,7 +321,7 @@ func TestStateAtRestHoldsNoSecretInTheClear(t *testing.T) {
 			t.Errorf("the state holds %q at %d", secret[:4]+"…", i)
 		}
 	}
-	if bytes.Index(state, []byte(lab.ArticlePrimary)) < 0 {
+	if !bytes.Contains(state, []byte(lab.ArticlePrimary)) {
 		t.Fatal("the state does not even hold the server's name: this test looks in the wrong place")
 	}
 }

@@ -28,7 +28,8 @@ func (a *azure) addServer(name, location string) {
 	}
 }
 
-func (a *azure) putGroup(server, name string, partners, databases []string) error {
+func (a *azure) putGroup(partners, databases []string) error {
+	const server, name = lab.ArticlePrimary, lab.ArticleFailoverGroup
 	group := armsql.FailoverGroup{Properties: &armsql.FailoverGroupProperties{
 		ReadWriteEndpoint: &armsql.FailoverGroupReadWriteEndpoint{FailoverPolicy: to.Ptr(armsql.ReadWriteEndpointFailoverPolicyManual)},
 		ReadOnlyEndpoint:  &armsql.FailoverGroupReadOnlyEndpoint{FailoverPolicy: to.Ptr(armsql.ReadOnlyEndpointFailoverPolicyDisabled)},
@@ -44,7 +45,8 @@ func (a *azure) putGroup(server, name string, partners, databases []string) erro
 	return err
 }
 
-func (a *azure) links(server, database string) []*armsql.ReplicationLink {
+func (a *azure) links(server string) []*armsql.ReplicationLink {
+	const database = "orders"
 	a.t.Helper()
 	var links []*armsql.ReplicationLink
 	pager := a.sql.NewReplicationLinksClient().NewListByDatabasePager(lab.ArticleGroup, server, database, nil)
@@ -63,11 +65,11 @@ func TestGroupOfSeveralPartners(t *testing.T) {
 	a := article(t, lab.Options{}, lab.SeedOptions{})
 	a.addServer(third, "northeurope")
 	partners := []string{lab.ArticleSecondary, third}
-	refusedIn(t, a.putGroup(lab.ArticlePrimary, lab.ArticleFailoverGroup, partners, lab.ArticleDatabases()), "SameKeyMaterialNotFoundOnRemoteServer", true)
+	refusedIn(t, a.putGroup(partners, lab.ArticleDatabases()), "SameKeyMaterialNotFoundOnRemoteServer", true)
 	if err := a.register(third, lab.ArticleSharedKey); err != nil {
 		t.Fatal(err)
 	}
-	if err := a.putGroup(lab.ArticlePrimary, lab.ArticleFailoverGroup, partners, lab.ArticleDatabases()); err != nil {
+	if err := a.putGroup(partners, lab.ArticleDatabases()); err != nil {
 		t.Fatal(err)
 	}
 	if err := a.failover(third); err != nil {
@@ -78,10 +80,10 @@ func TestGroupOfSeveralPartners(t *testing.T) {
 			t.Errorf("%s is %s, want %s", server, got, want)
 		}
 	}
-	if got := a.links(third, "orders"); len(got) != 2 {
+	if got := a.links(third); len(got) != 2 {
 		t.Fatalf("the new primary has %d links, want one to each partner", len(got))
 	}
-	if got := a.links(lab.ArticleSecondary, "orders"); len(got) != 1 || *got[0].Properties.PartnerServer != third {
+	if got := a.links(lab.ArticleSecondary); len(got) != 1 || *got[0].Properties.PartnerServer != third {
 		t.Fatalf("the other secondary does not replicate from the new primary: %v", got)
 	}
 	// Every linked server is asked for the key, the sibling among them.
@@ -114,23 +116,23 @@ func TestGroupShowsItselfFromEverySide(t *testing.T) {
 func TestDatabaseLeavesAndJoinsAGroup(t *testing.T) {
 	t.Parallel()
 	a := article(t, lab.Options{}, lab.SeedOptions{})
-	link := a.links(lab.ArticleSecondary, "orders")[0]
+	link := a.links(lab.ArticleSecondary)[0]
 	begin := func() error {
 		poller, err := a.sql.NewReplicationLinksClient().BeginFailover(t.Context(), lab.ArticleGroup, lab.ArticleSecondary, "orders", *link.Name, nil)
 		_, err = done(t.Context(), poller, err)
 		return err
 	}
 	refusedIn(t, begin(), "FailoverGroupAlreadySetup", false)
-	if err := a.putGroup(lab.ArticlePrimary, lab.ArticleFailoverGroup, []string{lab.ArticleSecondary}, []string{"ledger", "payments"}); err != nil {
+	if err := a.putGroup([]string{lab.ArticleSecondary}, []string{"ledger", "payments"}); err != nil {
 		t.Fatal(err)
 	}
 	if err := begin(); err != nil {
 		t.Fatalf("a link outside any group fails over by itself: %v", err)
 	}
-	if got := a.links(lab.ArticlePrimary, "orders")[0]; *got.Properties.Role != armsql.ReplicationRoleSecondary || *got.Name != *link.Name {
+	if got := a.links(lab.ArticlePrimary)[0]; *got.Properties.Role != armsql.ReplicationRoleSecondary || *got.Name != *link.Name {
 		t.Fatalf("after the failover: role %v, name %v", *got.Properties.Role, *got.Name)
 	}
-	if err := a.putGroup(lab.ArticlePrimary, lab.ArticleFailoverGroup, []string{lab.ArticleSecondary}, lab.ArticleDatabases()); err == nil {
+	if err := a.putGroup([]string{lab.ArticleSecondary}, lab.ArticleDatabases()); err == nil {
 		t.Fatal("a database that is no primary joined the group")
 	} else {
 		refusedIn(t, err, "DatabaseInFailoverGroupNotPrimary", false)
@@ -220,7 +222,7 @@ func TestServerThatIsDroppedFreesItsReplicas(t *testing.T) {
 	if _, err := done(t.Context(), poller, err); err != nil {
 		t.Fatal(err)
 	}
-	if links := a.links(lab.ArticleSecondary, "orders"); len(links) != 0 {
+	if links := a.links(lab.ArticleSecondary); len(links) != 0 {
 		t.Fatalf("%d links are left", len(links))
 	}
 	if _, err := a.sql.NewFailoverGroupsClient().Get(t.Context(), lab.ArticleGroup, lab.ArticleSecondary, lab.ArticleFailoverGroup, nil); err == nil {

@@ -102,6 +102,8 @@ func open(o Options) (*Lab, error) {
 
 // start builds the services, opens the front door and takes up what an
 // earlier lab left unfinished.
+//
+//nolint:contextcheck // the workers outlive the start
 func (l *Lab) start(ctx context.Context) error {
 	offset, err := l.readOffset()
 	if err != nil {
@@ -179,6 +181,8 @@ func (l *Lab) buildFront() error {
 
 // Close stops the lab and waits for its workers; a temporary state folder is
 // removed. It may be called once.
+//
+//nolint:contextcheck // what has to be stopped is stopped even when the caller's context has ended
 func (l *Lab) Close() error {
 	var failures []error
 	if l.gateway != nil {

@@ -127,7 +127,7 @@ func done[T any](ctx context.Context, poller *runtime.Poller[T], err error) (T, 
 		return none, err
 	}
 	for !poller.Done() {
-		if _, err := poller.Poll(ctx); err != nil {
+		if _, err := poller.Poll(ctx); err != nil { //nolint:bodyclose // the SDK has read and closed it
 			var none T
 			return none, err
 		}

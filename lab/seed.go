@@ -15,6 +15,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/resources/armresources/v3"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/sql/armsql/v2"
 
+	"github.com/crosskeys/crosskeys/lab/store"
 	"github.com/crosskeys/crosskeys/tde"
 )
 
@@ -108,7 +109,7 @@ func finish[T any](ctx context.Context, s *seeder, poller *runtime.Poller[T], er
 		return none, err
 	}
 	for {
-		if _, err := poller.Poll(ctx); err != nil {
+		if _, err := poller.Poll(ctx); err != nil { //nolint:bodyclose // the SDK has read and closed it
 			return none, err
 		}
 		if poller.Done() {
@@ -120,13 +121,25 @@ func finish[T any](ctx context.Context, s *seeder, poller *runtime.Poller[T], er
 	}
 }
 
-// hurry moves the clock past what takes time in the lab's latency profile.
+// hurry moves the clock to when the next operation is due; where all are due
+// it gives them the machine's time that they need.
 func (s *seeder) hurry() error {
-	if s.lab.options.Latency.Of("CreateFailoverGroup") == 0 {
-		time.Sleep(5 * time.Millisecond) //nolint:forbidigo // the workers need the machine's time, not the lab's
-		return nil
+	now := s.lab.clock.Now()
+	var next time.Duration
+	err := s.lab.store.View(func(tx *store.Tx) error {
+		running, err := s.lab.operations.Running(tx)
+		for _, op := range running {
+			if left := op.DueAt.Sub(now); left > 0 && (next == 0 || left < next) {
+				next = left
+			}
+		}
+		return err
+	})
+	if err != nil || next > 0 {
+		return errors.Join(err, s.lab.Advance(next))
 	}
-	return s.lab.Advance(30 * time.Second)
+	time.Sleep(5 * time.Millisecond)
+	return nil
 }
 
 func (s *seeder) group(ctx context.Context) error {

@@ -66,9 +66,9 @@ func newTrial(t *testing.T, w *tdetest.World, desired plan.Desired, o plan.Optio
 
 // apply is one process: it begins alive, with all that is in the journal.
 func (tr *trial) apply(ctx context.Context) (run.Result, error) {
-	tr.azure.mu.Lock()
-	tr.azure.dead = false
-	tr.azure.mu.Unlock()
+	tr.mu.Lock()
+	tr.dead = false
+	tr.mu.Unlock()
 	e := &run.Executor{
 		World: tr.azure, Journal: tr.paper, Now: time.Now, Limits: tr.limits,
 		Wait: func(ctx context.Context, d time.Duration) error {
@@ -313,7 +313,7 @@ func TestLostReplies(t *testing.T) {
 				}
 				tr.goal(t, tdetest.PrimaryServer)
 				tr.noViolation(t)
-				if flips := count(tr.effects, "SetProtector"); happens.lostLate == 0 && flips != 2 {
+				if flips := protectorChanges(tr.effects); happens.lostLate == 0 && flips != 2 {
 					t.Errorf("%d flips took effect, want 2", flips)
 				}
 			})
@@ -321,10 +321,10 @@ func TestLostReplies(t *testing.T) {
 	}
 }
 
-func count(list []string, prefix string) int {
+func protectorChanges(list []string) int {
 	n := 0
 	for _, text := range list {
-		if strings.HasPrefix(text, prefix) {
+		if strings.HasPrefix(text, "SetProtector") {
 			n++
 		}
 	}
@@ -372,7 +372,7 @@ func TestRefusals(t *testing.T) {
 		if stop := stopOf(t, err); stop.Reason != run.RefusedByService {
 			t.Errorf("stopped by %+v", stop)
 		}
-		if len(tr.effects) != 3 || count(tr.calls, "SetProtector") != 0 {
+		if len(tr.effects) != 3 || protectorChanges(tr.calls) != 0 {
 			t.Errorf("effects %q, calls %q", tr.effects, tr.calls)
 		}
 	})
@@ -396,7 +396,7 @@ func TestRefusals(t *testing.T) {
 		if stop.Reason != run.RefusedByService || !strings.Contains(stop.Hint, "grant") {
 			t.Errorf("stopped by %+v", stop)
 		}
-		if count(tr.effects, "SetProtector") != 0 {
+		if protectorChanges(tr.effects) != 0 {
 			t.Error("a protector was changed")
 		}
 	})
@@ -431,7 +431,7 @@ func TestRefusals(t *testing.T) {
 		if stop := stopOf(t, err); stop.Reason != run.Undecided || stop.Step != 5 {
 			t.Errorf("stopped by %+v", stop)
 		}
-		if count(tr.calls, "SetProtector") != 1 {
+		if protectorChanges(tr.calls) != 1 {
 			t.Errorf("calls %q", tr.calls)
 		}
 	})
@@ -586,7 +586,7 @@ func TestTheWorldMovesDuringTheRun(t *testing.T) {
 		if stop.Reason != run.Undecided || stop.Step != 6 || !strings.Contains(stop.What, "failed it over") {
 			t.Errorf("stopped by %+v", stop)
 		}
-		if count(tr.calls, "SetProtector") != 1 {
+		if protectorChanges(tr.calls) != 1 {
 			t.Errorf("calls %q", tr.calls)
 		}
 		if !strings.Contains(strings.Join(result.State, " "), tdetest.SecondaryServer+" is the primary") {
@@ -603,7 +603,7 @@ func TestTheWorldMovesDuringTheRun(t *testing.T) {
 			}
 		}
 		_, err := tr.apply(t.Context())
-		if stop := stopOf(t, err); stop.Reason != run.Changed || count(tr.calls, "SetProtector") != 0 {
+		if stop := stopOf(t, err); stop.Reason != run.Changed || protectorChanges(tr.calls) != 0 {
 			t.Errorf("stopped by %+v after %q", stop, tr.calls)
 		}
 	})
@@ -667,7 +667,7 @@ func TestPause(t *testing.T) {
 		if stop := stopOf(t, err); stop.Reason != run.Interrupted || result.Status != run.StatusPaused {
 			t.Errorf("stopped by %+v, status %s", stop, result.Status)
 		}
-		if count(tr.effects, "SetProtector") != 1 || result.Steps[4].Outcome != journal.Done || result.Steps[5].Outcome != run.NotBegun {
+		if protectorChanges(tr.effects) != 1 || result.Steps[4].Outcome != journal.Done || result.Steps[5].Outcome != run.NotBegun {
 			t.Errorf("effects %q, %+v", tr.effects, result.Steps[4:])
 		}
 		ends := tr.paper.of(journal.End)
@@ -678,7 +678,7 @@ func TestPause(t *testing.T) {
 			t.Fatal(err)
 		}
 		tr.goal(t, tdetest.PrimaryServer)
-		if count(tr.effects, "SetProtector") != 2 {
+		if protectorChanges(tr.effects) != 2 {
 			t.Errorf("effects %q", tr.effects)
 		}
 	})

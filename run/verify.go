@@ -23,7 +23,7 @@ func (r *running) verify(ctx context.Context, s plan.Step, result *StepResult) e
 	entry := &journal.ReadBackEntry{}
 	for {
 		entry.Reads++
-		failing, worthWaiting := r.lookAtEncryption(ctx, entry, watch)
+		worthWaiting, failing := r.lookAtEncryption(ctx, entry, watch)
 		switch {
 		case ctx.Err() != nil:
 			return interrupted(s.Number, ctx.Err())
@@ -48,11 +48,11 @@ func (r *running) verify(ctx context.Context, s plan.Step, result *StepResult) e
 
 // lookAtEncryption observes and judges once. failing is nil when all is as it
 // must be; worthWaiting says that it may become so by itself.
-func (r *running) lookAtEncryption(ctx context.Context, entry *journal.ReadBackEntry, watch watcher) (failing error, worthWaiting bool) {
+func (r *running) lookAtEncryption(ctx context.Context, entry *journal.ReadBackEntry, watch watcher) (worthWaiting bool, failing error) {
 	t, err := r.executor.World.Observe(ctx)
 	if err != nil {
 		call := asCallError(err)
-		return fmt.Errorf("the component could not be read: %w", err), call.Lost || call.Retryable
+		return call.Lost || call.Retryable, fmt.Errorf("the component could not be read: %w", err)
 	}
 	v := check.Verify(t, r.plan.Desired(), r.executor.Now())
 	entry.Reached, entry.Verification, entry.Saw = v.OK, &v, summary(v)
@@ -61,9 +61,9 @@ func (r *running) lookAtEncryption(ctx context.Context, entry *journal.ReadBackE
 	r.mu.Unlock()
 	watch.tell(v)
 	if v.OK {
-		return nil, false
+		return false, nil
 	}
-	return errors.New(blockers(v.Findings)), waitingHelps(v)
+	return waitingHelps(v), errors.New(blockers(v.Findings))
 }
 
 func (r *running) notVerified(s plan.Step, entry *journal.ReadBackEntry, failing error) error {

@@ -30,7 +30,7 @@ type standIn struct {
 	fail  map[int]*run.CallError // by the call's place
 }
 
-func (c *standIn) observe(context.Context, target) (tde.Topology, error) { return c.Observe(nil) }
+func (c *standIn) observe(ctx context.Context, _ target) (tde.Topology, error) { return c.Observe(ctx) }
 func (c *standIn) name() string                                          { return "memory" }
 func (c *standIn) principal() string                                     { return "tester" }
 
@@ -40,20 +40,20 @@ func (c *standIn) Observe(context.Context) (tde.Topology, error) {
 	return c.world.Clone().Topology, nil
 }
 
-func (c *standIn) ReadProtector(_ context.Context, s tde.Server) (tde.Protector, error) {
-	t, err := c.Observe(nil)
+func (c *standIn) ReadProtector(ctx context.Context, s tde.Server) (tde.Protector, error) {
+	t, err := c.Observe(ctx)
 	server, _ := t.Server(s.Name)
 	return server.Protector, err
 }
 
-func (c *standIn) ReadKeys(_ context.Context, s tde.Server) ([]tde.ServerKey, error) {
-	t, err := c.Observe(nil)
+func (c *standIn) ReadKeys(ctx context.Context, s tde.Server) ([]tde.ServerKey, error) {
+	t, err := c.Observe(ctx)
 	server, _ := t.Server(s.Name)
 	return server.Keys, err
 }
 
-func (c *standIn) ReadGroup(_ context.Context, g tde.FailoverGroup, _ []tde.Server) (tde.FailoverGroup, []tde.ReplicationLink, error) {
-	t, err := c.Observe(nil)
+func (c *standIn) ReadGroup(ctx context.Context, g tde.FailoverGroup, _ []tde.Server) (tde.FailoverGroup, []tde.ReplicationLink, error) {
+	t, err := c.Observe(ctx)
 	is, _ := t.FailoverGroup(g.Name)
 	return is, t.Links, err
 }

@@ -49,7 +49,7 @@ func (d *drilling) run(command *cobra.Command, a *app, args []string) error {
 	if err != nil {
 		return err
 	}
-	_, topology, err := a.look(command.Context(), t)
+	topology, err := a.look(command.Context(), t)
 	if err != nil {
 		return err
 	}

@@ -20,7 +20,7 @@ in them. Reading changes nothing.`,
 			if err != nil {
 				return err
 			}
-			_, topology, err := a.look(command.Context(), t)
+			topology, err := a.look(command.Context(), t)
 			if err != nil {
 				return err
 			}

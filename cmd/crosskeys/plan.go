@@ -139,7 +139,7 @@ finding forbids is not.`,
   crosskeys plan my-failover-group --protector srv-a=service-managed`,
 		RunE: func(command *cobra.Command, args []string) error { return p.run(command, a, args) },
 	}
-	p.wish.flags(command)
+	p.flags(command)
 	flags := command.Flags()
 	flags.BoolVar(&p.options.Grant, "grant", false, "plan missing rights on vaults too, instead of only reporting them")
 	flags.BoolVar(&p.options.Drill, "drill", false, "end with a planned failover, verified")
@@ -172,7 +172,7 @@ func (p *planning) run(command *cobra.Command, a *app, args []string) error {
 
 // makePlan observes and plans.
 func (a *app) makePlan(ctx context.Context, t target, desired plan.Desired, o plan.Options) (plan.Plan, error) {
-	_, topology, err := a.look(ctx, t)
+	topology, err := a.look(ctx, t)
 	if err != nil {
 		return plan.Plan{}, err
 	}

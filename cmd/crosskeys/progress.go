@@ -21,7 +21,6 @@ const columns = 80
 type progress struct {
 	to    io.Writer
 	live  bool
-	quiet bool
 	now   func() time.Time
 	total int // steps of the plan
 

@@ -168,16 +168,15 @@ func (a *app) target(args []string, keys ...tde.KeyID) (target, error) {
 }
 
 // look connects and observes, telling that it does.
-func (a *app) look(ctx context.Context, t target) (cloud, tde.Topology, error) {
+func (a *app) look(ctx context.Context, t target) (tde.Topology, error) {
 	talk := a.progress()
 	defer talk.stop()
 	talk.doing("reading " + t.shown() + " and all that is linked to it")
 	c, err := a.connect(ctx, t.settings)
 	if err != nil {
-		return nil, tde.Topology{}, err
+		return tde.Topology{}, err
 	}
-	topology, err := c.observe(ctx, t)
-	return c, topology, err
+	return c.observe(ctx, t)
 }
 
 // oneTarget allows the target as the only argument.

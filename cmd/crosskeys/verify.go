@@ -32,7 +32,7 @@ nothing. The exit code is 3 when anything is not as it must be.`,
   crosskeys verify my-failover-group --json`,
 		RunE: func(command *cobra.Command, args []string) error { return v.run(command, a, args) },
 	}
-	v.wish.flags(command)
+	v.flags(command)
 	command.Flags().StringVar(&v.plan, "plan", "", "the wanted protectors are those of this plan `file`")
 	return command
 }
@@ -49,7 +49,7 @@ func (v *verifying) run(command *cobra.Command, a *app, args []string) error {
 	if err != nil {
 		return err
 	}
-	_, topology, err := a.look(command.Context(), t)
+	topology, err := a.look(command.Context(), t)
 	if err != nil {
 		return err
 	}

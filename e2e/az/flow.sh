@@ -60,7 +60,7 @@ take SUB "login" '[0].id' login --service-principal -u "$CLIENT_ID" -p "$CLIENT_
 check "one enabled subscription, in the tenant" '[state, tenantId, id]' "[\"Enabled\", \"$TENANT_ID\", \"$SUB\"]" account show
 
 # ---- how this az reaches keys -------------------------------------------------------------------------------------
-keyvault_works() { az_run keyvault key rotate --help; }
+keyvault_works() { az_run keyvault key create --help && az_run keyvault key rotate --help; }
 if [ "$KV_VIA" = auto ]; then
   KV_VIA=keyvault
   if ! keyvault_works; then

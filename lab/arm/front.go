@@ -216,7 +216,7 @@ func (f *Front) authenticate(r *http.Request) (entra.Claims, error) {
 			code = "InvalidAuthenticationTokenAudience"
 		case entra.CheckExpiry:
 			code = "ExpiredAuthenticationToken"
-		case entra.CheckForm, entra.CheckSignature, entra.CheckIssuer:
+		case entra.CheckForm, entra.CheckSignature, entra.CheckIssuer, entra.CheckPrincipal:
 		}
 	}
 	return entra.Claims{}, f.challenge(code, err.Error(), err.Error())

@@ -70,21 +70,21 @@ type Commit func(tx *store.Tx) error
 
 // Executor does the slow part of an operation (network calls, checks) when
 // its time has come and returns its effect; nil for none. An *Error fails the
-// operation; *Again puts it off. It runs again after a crash, so what it does
+// operation; *AgainError puts it off. It runs again after a crash, so what it does
 // outside its Commit must be safe to repeat.
 type Executor func(ctx context.Context, op Operation) (Commit, error)
 
-// Again is returned by an Executor to be called once more after a while.
-type Again struct {
+// AgainError is returned by an Executor to be called once more after a while.
+type AgainError struct {
 	After time.Duration
 	Err   error
 }
 
 // Error says why the operation was put off.
-func (a *Again) Error() string { return fmt.Sprintf("again after %s: %v", a.After, a.Err) }
+func (a *AgainError) Error() string { return fmt.Sprintf("again after %s: %v", a.After, a.Err) }
 
 // Unwrap gives the reason.
-func (a *Again) Unwrap() error { return a.Err }
+func (a *AgainError) Unwrap() error { return a.Err }
 
 // Result reads what an ended operation's Location answers: the resource, or
 // nil for 204.
@@ -256,7 +256,7 @@ func (o *Operations) carry(ctx context.Context, op Operation) {
 		if ctx.Err() != nil {
 			return // stopped, not failed: the next lab executes it again
 		}
-		again, putOff := errors.AsType[*Again](err)
+		again, putOff := errors.AsType[*AgainError](err)
 		if !putOff {
 			o.end(op, commit, err)
 			return

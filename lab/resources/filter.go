@@ -35,13 +35,13 @@ type parser struct{ tokens []string }
 func tokens(text string) []string {
 	var list []string
 	for i := 0; i < len(text); {
-		switch c := text[i]; {
-		case c == ' ' || c == '\t':
+		switch text[i] {
+		case ' ', '\t':
 			i++
-		case c == '(' || c == ')' || c == ',':
-			list = append(list, string(c))
+		case '(', ')', ',':
+			list = append(list, text[i:i+1])
 			i++
-		case c == '\'':
+		case '\'':
 			end := i + 1
 			for end < len(text) && (text[end] != '\'' || end+1 < len(text) && text[end+1] == '\'') {
 				if text[end] == '\'' {

@@ -60,12 +60,12 @@ func (s *Service) executeRewrap(ctx context.Context, op arm.Operation) (arm.Comm
 	}
 	plain, err := s.openDEK(ctx, server, db.DEK)
 	if err != nil {
-		return nil, &arm.Again{After: retryPause, Err: err}
+		return nil, &arm.AgainError{After: retryPause, Err: err}
 	}
 	defer clear(plain)
 	dek, err := s.wrapDEK(ctx, server, plain, db.DEK.Check)
 	if err != nil {
-		return nil, &arm.Again{After: retryPause, Err: err}
+		return nil, &arm.AgainError{After: retryPause, Err: err}
 	}
 	return func(tx *store.Tx) error { return s.storeRewrapped(tx, ref, server, dek) }, nil
 }
@@ -146,7 +146,7 @@ func (s *Service) executeFollow(ctx context.Context, op arm.Operation) (arm.Comm
 	plain, err := s.openDEK(ctx, server, dek)
 	if err != nil {
 		suspendErr := s.Store.Update(func(tx *store.Tx) error { return s.setLinkState(tx, link, stateSuspended) })
-		return nil, &arm.Again{After: retryPause, Err: errors.Join(err, suspendErr)}
+		return nil, &arm.AgainError{After: retryPause, Err: errors.Join(err, suspendErr)}
 	}
 	clear(plain)
 	return func(tx *store.Tx) error { return s.storeFollowed(tx, link, dek) }, nil
