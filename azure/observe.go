@@ -157,7 +157,7 @@ type observation struct {
 func (o *observation) unread(what, server string, err error) {
 	u := tde.Unread{What: what, Server: server, Reason: err.Error()}
 	if refused, ok := asServiceError(err); ok {
-		u.Reason, u.Hint = refused.Code+": "+refused.Message, refused.Hint
+		u.Hint = refused.Hint
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()

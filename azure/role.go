@@ -3,6 +3,7 @@ package azure
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"strings"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/authorization/armauthorization/v2"
@@ -30,7 +31,8 @@ func (o *observation) readRoleGrants(ctx context.Context, vault tde.Vault) error
 		if server.Identity.PrincipalID == "" {
 			continue
 		}
-		filter := fmt.Sprintf("principalId eq '%s'", server.Identity.PrincipalID)
+		// This client of the SDK sends the filter as it is given.
+		filter := url.PathEscape(fmt.Sprintf("principalId eq '%s'", server.Identity.PrincipalID))
 		items, err := all(ctx, factory.NewRoleAssignmentsClient().NewListForScopePager(vault.ID, &armauthorization.RoleAssignmentsClientListForScopeOptions{Filter: &filter}),
 			func(p armauthorization.RoleAssignmentsClientListForScopeResponse) []*armauthorization.RoleAssignment {
 				return p.Value

@@ -228,7 +228,7 @@ func TestManyWritersMakeOneChain(t *testing.T) {
 	for step := range 8 {
 		group.Go(func() {
 			for range 5 {
-				if err := j.Append(done(step+1)); err != nil {
+				if err := j.Append(done(step + 1)); err != nil {
 					t.Error(err)
 				}
 			}

@@ -123,3 +123,6 @@ func (l *Lab) EncryptionState(server, database string) (sqlserver.EncryptionStat
 	}
 	return row, err
 }
+
+// Serves reports whether Resource Manager has a route for a method and path.
+func (l *Lab) Serves(method, path string) bool { return l.front.Serves(method, path) }

@@ -31,8 +31,8 @@ type standIn struct {
 }
 
 func (c *standIn) observe(ctx context.Context, _ target) (tde.Topology, error) { return c.Observe(ctx) }
-func (c *standIn) name() string                                          { return "memory" }
-func (c *standIn) principal() string                                     { return "tester" }
+func (c *standIn) name() string                                                { return "memory" }
+func (c *standIn) principal() string                                           { return "tester" }
 
 func (c *standIn) Observe(context.Context) (tde.Topology, error) {
 	c.mu.Lock()
