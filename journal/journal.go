@@ -87,7 +87,7 @@ var unsafeInName = regexp.MustCompile(`[^0-9A-Za-z-]+`)
 
 // runID names a run by when it began, what it is on and which plan it is of.
 func runID(begin BeginEntry, at time.Time) string {
-	id := at.UTC().Format("20060102-150405")
+	id := strings.Replace(at.UTC().Format("20060102-150405.000"), ".", "-", 1)
 	if target := unsafeInName.ReplaceAllString(begin.Target, "-"); target != "" {
 		id += "-" + strings.ToLower(target[:min(len(target), 63)])
 	}

@@ -344,3 +344,26 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// Two runs of one second are listed in the order in which they began,
+// whatever their plans' hashes are.
+func TestRunsOfOneSecondAreInOrder(t *testing.T) {
+	folder := t.TempDir()
+	at := time.Date(2026, 11, 24, 9, 30, 0, 0, time.UTC)
+	now := func() time.Time { at = at.Add(5 * time.Millisecond); return at }
+	var want []string
+	for _, hash := range []string{"ffffffff", "00000000", "88888888"} {
+		j, err := journal.Create(folder, journal.BeginEntry{Verb: "apply", PlanHash: hash, Target: "g"}, now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, j.Path())
+		if err := j.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := journal.Runs(folder)
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Fatalf("%v\n%s", err, diff)
+	}
+}
