@@ -18,9 +18,9 @@ import (
 )
 
 // connect gives a connection to a lab that holds the article's starting point.
-func connect(t *testing.T, o lab.Options, seed lab.SeedOptions) (*azure.Cloud, *lab.Lab) {
+func connect(t *testing.T, seed lab.SeedOptions) (*azure.Cloud, *lab.Lab) {
 	t.Helper()
-	l, err := lab.Start(t.Context(), o)
+	l, err := lab.Start(t.Context(), lab.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +53,7 @@ func over(t *testing.T, l *lab.Lab, c cloud.Configuration) *azure.Cloud {
 }
 
 func TestTheComponentIsFoundFromAnyOfItsNames(t *testing.T) {
-	c, l := connect(t, lab.Options{}, lab.SeedOptions{})
+	c, l := connect(t, lab.SeedOptions{})
 	base := "/subscriptions/" + lab.SubscriptionID + "/resourceGroups/" + lab.ArticleGroup + "/providers/Microsoft.Sql/servers/"
 	var first tde.Topology
 	for i, name := range []string{
@@ -101,7 +101,7 @@ func TestTheComponentIsFoundFromAnyOfItsNames(t *testing.T) {
 }
 
 func TestATargetThatIsNoneIsRefused(t *testing.T) {
-	c, _ := connect(t, lab.Options{}, lab.SeedOptions{})
+	c, _ := connect(t, lab.SeedOptions{})
 	for _, name := range []string{"nobody", "/not/an/id", "/subscriptions/" + lab.SubscriptionID + "/resourceGroups/" + lab.ArticleGroup + "/providers/Microsoft.Sql/servers/nobody"} {
 		if _, err := c.Observe(t.Context(), azure.Target{Name: name}); err == nil {
 			t.Errorf("%s was found", name)
@@ -113,7 +113,7 @@ func TestATargetThatIsNoneIsRefused(t *testing.T) {
 }
 
 func TestWantedKeysAreReadWithTheirVaults(t *testing.T) {
-	c, _ := connect(t, lab.Options{}, lab.SeedOptions{WithoutGrants: true})
+	c, _ := connect(t, lab.SeedOptions{WithoutGrants: true})
 	key, err := tde.ParseKeyID(lab.ArticlePrimaryKey)
 	if err != nil {
 		t.Fatal(err)
@@ -140,7 +140,7 @@ func TestWantedKeysAreReadWithTheirVaults(t *testing.T) {
 }
 
 func TestGrantsOfBothKindsAreMadeAndSeen(t *testing.T) {
-	c, l := connect(t, lab.Options{}, lab.SeedOptions{WithoutGrants: true})
+	c, l := connect(t, lab.SeedOptions{WithoutGrants: true})
 	credential, err := l.Credential(cloud.AzurePublic)
 	if err != nil {
 		t.Fatal(err)
@@ -189,7 +189,7 @@ func TestGrantsOfBothKindsAreMadeAndSeen(t *testing.T) {
 }
 
 func TestCloudsByName(t *testing.T) {
-	_, l := connect(t, lab.Options{}, lab.SeedOptions{})
+	_, l := connect(t, lab.SeedOptions{})
 	for name, want := range map[string]string{"": "https://management.azure.com", "usgov": "https://management.usgovcloudapi.net", "china": "https://management.chinacloudapi.cn", l.BaseURL(): l.BaseURL()} {
 		got, err := azure.Named(t.Context(), name, l.HTTPClient())
 		if err != nil {
