@@ -36,6 +36,10 @@ type Plan struct {
 	// Effects say what the plan does beyond the group: a protector belongs to
 	// the server, and so to everything else that the server holds.
 	Effects []string `json:"effects"`
+	// Proof is what exploring every state said when the plan was made; nil in
+	// a plan that was not proved. Whoever carries the plan out proves it again
+	// from what is there then.
+	Proof *Proof `json:"proof,omitempty"`
 }
 
 // Blocked reports whether a finding forbids to carry the plan out.

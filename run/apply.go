@@ -37,6 +37,7 @@ type running struct {
 	earlier  history
 	began    time.Time
 	findings []check.Finding
+	proof    *plan.Proof
 
 	telling sync.Mutex // serialises Progress
 
@@ -86,10 +87,32 @@ func (r *running) prepare(ctx context.Context) error {
 			r.results[s.Number] = &StepResult{Step: s, Outcome: journal.AlreadyThere, Earlier: true}
 		}
 	}
+	if err := r.prove(t); err != nil {
+		return err
+	}
 	if r.options.DryRun {
 		return nil
 	}
 	return r.writeSeen(t, done)
+}
+
+// prove explores, from what is there now, every state that the rest of the
+// plan can lead to; a plan that is not safe from here is not begun, or not
+// gone on with.
+func (r *running) prove(t tde.Topology) error {
+	proof, err := plan.Prove(t, r.plan, r.executor.Now())
+	if err != nil {
+		return &StopError{Reason: Blocked, What: "the plan could not be proved from what is there", Err: err, Hint: "make a new plan"}
+	}
+	r.proof = &proof
+	if !proof.Proved {
+		return &StopError{
+			Reason: Blocked, What: "the plan is not safe from what is there: " + strings.Join(proof.Story, "; then "),
+			Hint: "nothing more was changed; make a new plan, which is proved anew",
+		}
+	}
+	r.tell(Event{Name: Proved, Text: "proved from what is there: " + proof.Summary()})
+	return nil
 }
 
 // settled observes until the world fits the plan and preflight has nothing

@@ -39,6 +39,9 @@ type Result struct {
 	Verification *check.Verification `json:"verification,omitempty"`
 	// Findings are those of the preflight before the first step.
 	Findings []check.Finding `json:"findings,omitempty"`
+	// Proof is that of the rest of the plan from what was there when the run
+	// began.
+	Proof *plan.Proof `json:"proof,omitempty"`
 }
 
 // StepResult is how one step ended.

@@ -125,6 +125,7 @@ type EventName string
 // The events.
 const (
 	Observed     EventName = "observed"
+	Proved       EventName = "proved" // the rest of the plan, from what was observed
 	StepStart    EventName = "step.start"
 	StepAccepted EventName = "step.accepted" // the service has taken the call
 	StepWait     EventName = "step.wait"     // something is waited for, or a call will be repeated

@@ -71,7 +71,7 @@ func protectorText(p tde.Protector) string {
 // result gathers what the run did and writes the journal's end. The last look
 // at the world is taken even where the run was stopped by one that failed.
 func (r *running) result(ctx context.Context, err error) Result {
-	result := Result{Status: StatusDone, StartedAt: r.began, Findings: r.findings, State: []string{}}
+	result := Result{Status: StatusDone, StartedAt: r.began, Findings: r.findings, Proof: r.proof, State: []string{}}
 	stop, stopped := errors.AsType[*StopError](err)
 	switch {
 	case stopped && stop.Reason == Interrupted:

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -121,6 +122,7 @@ type planning struct {
 	wish
 	options plan.Options
 	output  string
+	explain int
 }
 
 func newPlan(a *app) *cobra.Command {
@@ -130,13 +132,18 @@ func newPlan(a *app) *cobra.Command {
 		Long: `Compares what is there with the protectors that you want and prints the
 smallest list of steps between the two, in an order that is safe at every
 point, with what stands against it and how that is cured. Nothing is changed.
-With -o the plan is written to a file for crosskeys apply; a plan that a
-finding forbids is not.`,
+Then it proves the plan: every state is explored that it can lead to, with a
+crash of ours, a failover by somebody else to any member, and effects that
+arrive late, at any point; in each of them every server can open what it may
+have to open. A plan that is not safe is refused, with the shortest way to the
+accident. With -o the plan is written to a file for crosskeys apply; a plan that
+is refused is not.`,
 		Example: `  crosskeys plan my-failover-group --grant -o plan.json \
       --protector srv-a=https://vault-a.vault.azure.net/keys/a/0123456789abcdef \
       --protector srv-b=https://vault-b.vault.azure.net/keys/b/0123456789abcdef
   crosskeys plan -f target.yaml -o plan.json
-  crosskeys plan my-failover-group --protector srv-a=service-managed`,
+  crosskeys plan my-failover-group --protector srv-a=service-managed
+  crosskeys plan -f target.yaml --explain 3`,
 		RunE: func(command *cobra.Command, args []string) error { return p.run(command, a, args) },
 	}
 	p.flags(command)
@@ -145,6 +152,7 @@ finding forbids is not.`,
 	flags.BoolVar(&p.options.Drill, "drill", false, "end with a planned failover, verified")
 	flags.BoolVar(&p.options.Failback, "failback", false, "with --drill: fail back, verified")
 	flags.StringVarP(&p.output, "output", "o", "", "write the plan to this `file`")
+	flags.IntVar(&p.explain, "explain", 0, "say what would go wrong if the step of this `number` stood anywhere else")
 	return command
 }
 
@@ -163,24 +171,32 @@ func (p *planning) run(command *cobra.Command, a *app, args []string) error {
 	if err != nil {
 		return err
 	}
-	made, err := a.makePlan(command.Context(), t, desired, p.options)
+	topology, made, err := a.makePlan(command.Context(), t, desired, p.options)
 	if err != nil {
 		return err
 	}
-	return p.show(a, made)
+	if p.explain != 0 {
+		return a.explain(topology, made, p.explain)
+	}
+	took, err := a.prove(topology, &made)
+	if err != nil {
+		return err
+	}
+	return p.show(a, made, took)
 }
 
 // makePlan observes and plans.
-func (a *app) makePlan(ctx context.Context, t target, desired plan.Desired, o plan.Options) (plan.Plan, error) {
+func (a *app) makePlan(ctx context.Context, t target, desired plan.Desired, o plan.Options) (tde.Topology, plan.Plan, error) {
 	topology, err := a.look(ctx, t)
 	if err != nil {
-		return plan.Plan{}, err
+		return topology, plan.Plan{}, err
 	}
 	o.Now = a.now()
-	return plan.Make(topology, complete(desired, topology), o)
+	made, err := plan.Make(topology, complete(desired, topology), o)
+	return topology, made, err
 }
 
-func (p *planning) show(a *app, made plan.Plan) error {
+func (p *planning) show(a *app, made plan.Plan, took time.Duration) error {
 	text, err := plan.Encode(made)
 	if err != nil {
 		return err
@@ -190,9 +206,13 @@ func (p *planning) show(a *app, made plan.Plan) error {
 		out.say("%s", text)
 	} else {
 		out.plan(made)
+		out.proof(made, took)
 	}
 	if out.err != nil {
 		return out.err
+	}
+	if made.Proof != nil && !made.Proof.Proved && !made.Blocked() {
+		return unproved(*made.Proof)
 	}
 	if made.Blocked() {
 		return refusal("cure what the findings name, each by its command, and plan again", "the plan cannot be carried out: %d findings forbid it", countBlockers(made.Findings))

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/crosskeys/crosskeys/journal"
+	"github.com/crosskeys/crosskeys/lab"
+	"github.com/crosskeys/crosskeys/plan"
+)
+
+// A plan comes with its proof, the file keeps it, and apply proves the rest of
+// the plan again from what it finds.
+func TestPlansAreProvedWhenTheyAreMadeAndWhenTheyAreCarriedOut(t *testing.T) {
+	c, _ := onLab(t, lab.Options{}, lab.SeedOptions{})
+	c.expect(exitOK, c.plan()...)
+	if !strings.Contains(c.out.String(), "proved:") {
+		t.Errorf("no proof is told:\n%s", c.out.String())
+	}
+	c.expect(exitOK, c.plan("--json")...)
+	made, err := plan.Decode([]byte(c.out.String()))
+	if err != nil || made.Proof == nil || !made.Proof.Proved || made.Proof.States < 10 {
+		t.Fatalf("%+v %v", made.Proof, err)
+	}
+	c.expect(exitOK, "apply", "@plan.json", "--yes", "--json")
+	var result struct {
+		Proof *plan.Proof `json:"proof"`
+		Run   struct {
+			Proof *plan.Proof `json:"proof"`
+		} `json:"run"`
+	}
+	if err := json.Unmarshal([]byte(c.out.String()), &result); err != nil {
+		t.Fatal(err)
+	}
+	if (result.Proof == nil || !result.Proof.Proved) && (result.Run.Proof == nil || !result.Run.Proof.Proved) {
+		t.Errorf("apply tells no proof:\n%s", c.out.String())
+	}
+}
+
+func TestExplainSaysWhatWouldGoWrongAnywhereElse(t *testing.T) {
+	c, _ := onLab(t, lab.Options{}, lab.SeedOptions{})
+	c.expect(exitOK, c.plan("--explain", "5")...)
+	for _, want := range []string{"Step 5", "before step 1", "goes wrong (Unrefused)", "left out"} {
+		if !strings.Contains(c.out.String(), want) {
+			t.Errorf("%q is not told:\n%s", want, c.out.String())
+		}
+	}
+	c.expect(exitUsage, c.plan("--explain", "99")...)
+}
+
+// A plan file that somebody's program has put together in an unsafe order is
+// not begun, however well it hashes.
+func TestApplyRefusesAPlanThatIsNotSafe(t *testing.T) {
+	c, _ := onLab(t, lab.Options{}, lab.SeedOptions{})
+	c.expect(exitOK, c.plan("--json")...)
+	made, err := plan.Decode([]byte(c.out.String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	unsafe := made
+	unsafe.Steps = nil
+	for _, s := range made.Steps {
+		if s.Kind == plan.Register {
+			continue
+		}
+		s.Number, s.DependsOn = len(unsafe.Steps)+1, nil
+		for n := 1; n < s.Number; n++ {
+			s.DependsOn = append(s.DependsOn, n)
+		}
+		unsafe.Steps = append(unsafe.Steps, s)
+	}
+	text, err := plan.Encode(unsafe)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := c.folder + "/unsafe.json"
+	if err := writeFile(path, text); err != nil {
+		t.Fatal(err)
+	}
+	c.expect(exitRefused, "apply", path, "--yes")
+	if !strings.Contains(c.talk.String(), "not safe") && !strings.Contains(c.talk.String(), "not registered") {
+		t.Errorf("%s\n%s", c.out.String(), c.talk.String())
+	}
+	runs, err := journal.Runs(c.folder + "/crosskeys")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range runs {
+		log, err := journal.Read(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range log.Records {
+			if r.Kind == journal.Intent {
+				t.Errorf("a call was intended: %+v", r)
+			}
+		}
+	}
+}
