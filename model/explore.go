@@ -19,7 +19,8 @@ type Exploration struct {
 	// the order of grants and registrations makes no difference: they only add
 	// to what can be opened, and no protector changes before they are done.
 	Parallel bool
-	// Faults are what may go wrong, once.
+	// Faults are what may go wrong, once. What a fault itself takes away is not
+	// counted against the plan; what the plan then makes of it is.
 	Faults []Action
 	// Limit bounds the number of states; 0 for DefaultLimit.
 	Limit int
@@ -61,6 +62,9 @@ func Explore(e Exploration) Outcome {
 		return alone.inherit(b)
 	}
 	alone.search()
+	for _, fault := range e.Faults {
+		excuse(alone.ignored, fault)
+	}
 	x := newExplorer(e, alone.ignored)
 	x.search()
 	if x.out.Breach == nil && !x.out.Exhausted && len(e.Faults) == 0 {
@@ -88,6 +92,19 @@ func compareBreaches(a, b Breach) int {
 type lack struct {
 	server Server
 	key    Key
+}
+
+// excuse adds what a fault itself takes away: it is not the plan's doing.
+func excuse(ignored map[lack]bool, fault Action) {
+	switch fault.Kind {
+	case Revoke, Deregister:
+		ignored[lack{fault.Server, fault.Key}] = true
+	case Disable:
+		for s := range Server(MaxServers) {
+			ignored[lack{s, fault.Key}] = true
+		}
+	default:
+	}
 }
 
 func (b Breach) lack() lack { return lack{b.Server, b.Key} }

@@ -26,6 +26,8 @@ type Proof struct {
 	Story  []string `json:"story,omitempty"`
 	// Inherited are breaches that can come about without any step of the plan.
 	Inherited []string `json:"inherited,omitempty"`
+	// Tolerances are filled in by whoever asks Tolerate.
+	Tolerances []Tolerance `json:"tolerances,omitempty"`
 }
 
 // parallelLimit is how many steps are explored in every order that their
@@ -103,6 +105,80 @@ func (s *subject) proveKind(proof *Proof, kind standing) bool {
 
 func (p *Proof) fail(rule model.Rule, story []string) {
 	p.Proved, p.Broken, p.Story, p.Rules = false, rule.String(), story, nil
+}
+
+// Tolerance says what becomes of a plan when something is taken away from
+// under it, at any point.
+type Tolerance struct {
+	Fault string `json:"fault"`
+	// Safe: nothing breaks but what the fault itself takes away; the plan stops
+	// where Azure refuses, or goes on.
+	Safe  bool     `json:"safe"`
+	Story []string `json:"story,omitempty"`
+}
+
+// toleranceLimit is up to how many states of one exploration the faults are
+// explored as well, each of which costs as much again.
+const toleranceLimit = 5_000
+
+// Tolerate explores each fault that can befall the plan, once and at any
+// point: a right on a key is revoked, a key is disabled, a key is deregistered
+// by somebody else. It returns nil where there are too many states.
+func Tolerate(t tde.Topology, p Plan, proof Proof, now time.Time) ([]Tolerance, error) {
+	if !proof.Proved || proof.States > toleranceLimit || len(proof.Inherited) > 0 {
+		return nil, nil
+	}
+	s, err := newSubject(t, p, now)
+	if err != nil {
+		return nil, err
+	}
+	var list []Tolerance
+	for _, fault := range s.faults() {
+		list = append(list, s.tolerate(fault))
+	}
+	return list, nil
+}
+
+// faults are those of keys that are protectors, or will be.
+func (s *subject) faults() []model.Action {
+	var inUse model.Keys
+	for i := range s.servers {
+		for _, k := range []model.Key{s.start.Protector[i], s.goal[i]} {
+			if k.Managed() {
+				inUse = inUse.With(k)
+			}
+		}
+	}
+	var list []model.Action
+	for k := range s.keys {
+		key := model.Key(k)
+		if !inUse.Has(key) {
+			continue
+		}
+		list = append(list, model.Action{Kind: model.Disable, Key: key, Step: -1})
+		for i := range s.servers {
+			server := model.Server(i)
+			list = append(list,
+				model.Action{Kind: model.Revoke, Server: server, Key: key, Step: -1},
+				model.Action{Kind: model.Deregister, Server: server, Key: key, Step: -1})
+		}
+	}
+	return list
+}
+
+func (s *subject) tolerate(fault model.Action) Tolerance {
+	result := Tolerance{Fault: narrator{subject: s}.event(fault, s.start), Safe: true}
+	for _, kind := range s.databases {
+		e := s.exploration(kind)
+		e.Faults = []model.Action{fault}
+		e.Component.Remember = true
+		if out := model.Explore(e); out.Breach != nil {
+			result.Safe = false
+			result.Story = narrator{subject: s, kind: kind}.tell(e.Start, out)
+			return result
+		}
+	}
+	return result
 }
 
 // Alternative is another place for a step, and what would happen there.

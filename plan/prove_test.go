@@ -140,3 +140,25 @@ func BenchmarkProve(b *testing.B) {
 		})
 	}
 }
+
+// Whatever is taken away from under the article's move, at whatever point, the
+// move makes nothing worse than the fault itself does.
+func TestAFaultIsNotMadeWorse(t *testing.T) {
+	w := tdetest.Article()
+	p, err := plan.Make(w.Topology, articleMove(), plan.Options{Drill: true, Failback: true, Now: tdetest.Now()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tolerances, err := plan.Tolerate(w.Topology, p, prove(t, w.Topology, p), tdetest.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(tolerances) != 15 {
+		t.Errorf("%d faults", len(tolerances))
+	}
+	for _, fault := range tolerances {
+		if !fault.Safe {
+			t.Errorf("%s: %v", fault.Fault, fault.Story)
+		}
+	}
+}

@@ -25,6 +25,9 @@ func (a *app) prove(topology tde.Topology, made *plan.Plan) (time.Duration, erro
 	if err != nil {
 		return 0, err
 	}
+	if proof.Tolerances, err = plan.Tolerate(topology, *made, proof, began); err != nil {
+		return 0, err
+	}
 	made.Proof = &proof
 	return a.now().Sub(began), nil
 }
@@ -47,11 +50,30 @@ func (p *printer) proof(made plan.Plan, took time.Duration) {
 	} else {
 		p.story(*proof)
 	}
+	p.tolerances(proof.Tolerances)
 	if len(proof.Inherited) > 0 {
 		p.say("\n  %s\n", "wrong already, without any step of this plan:")
 		for _, line := range proof.Inherited {
 			p.hanging("  - ", line)
 		}
+	}
+}
+
+// tolerances says what becomes of the plan when something is taken away.
+func (p *printer) tolerances(list []plan.Tolerance) {
+	worse := 0
+	for _, t := range list {
+		if t.Safe {
+			continue
+		}
+		worse++
+		p.hanging("  - ", "made worse by the plan: "+t.Fault)
+		for i, line := range t.Story {
+			p.hanging(fmt.Sprintf("    %2d. ", i+1), line)
+		}
+	}
+	if len(list) > 0 && worse == 0 {
+		p.paragraph("  ", fmt.Sprintf("%d faults were explored too (a key disabled, a right revoked, a key deregistered by somebody else, at any point): none is made worse by the plan.", len(list)))
 	}
 }
 
