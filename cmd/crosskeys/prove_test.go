@@ -5,9 +5,13 @@ import (
 	"strings"
 	"testing"
 
+	sdkcloud "github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
+	"github.com/Azure/azure-sdk-for-go/sdk/security/keyvault/azkeys"
+
 	"github.com/crosskeys/crosskeys/journal"
 	"github.com/crosskeys/crosskeys/lab"
 	"github.com/crosskeys/crosskeys/plan"
+	"github.com/crosskeys/crosskeys/tde"
 )
 
 // A plan comes with its proof, the file keeps it, and apply proves the rest of
@@ -96,5 +100,55 @@ func TestApplyRefusesAPlanThatIsNotSafe(t *testing.T) {
 				t.Errorf("a call was intended: %+v", r)
 			}
 		}
+	}
+}
+
+// The way back is a plan like any other, from wherever the way forth stopped;
+// where Azure allows none, it is refused and says so.
+func TestRollback(t *testing.T) {
+	t.Run("from the middle of a move", func(t *testing.T) {
+		c, _ := onLab(t, lab.Options{}, lab.SeedOptions{})
+		c.expect(exitOK, c.plan()...)
+		c.expect(exitPaused, "apply", "@plan.json", "--yes", "--until", "5")
+		c.expect(exitOK, "rollback", "@plan.json", "-o", "@back.json")
+		if !strings.Contains(c.out.String(), "proved:") || strings.Contains(c.out.String(), "protector of tdeprimarytest:") {
+			t.Errorf("the way back:\n%s", c.out.String())
+		}
+		c.expect(exitOK, "apply", "@back.json", "--yes")
+		c.expect(exitOK, "rollback", "@plan.json")
+		if !strings.Contains(c.out.String(), "nothing to do") {
+			t.Errorf("after the way back there is more to do:\n%s", c.out.String())
+		}
+	})
+	t.Run("to an older version of a key", func(t *testing.T) {
+		c, l := onLab(t, lab.Options{}, lab.SeedOptions{})
+		c.expect(exitOK, c.plan()...)
+		c.expect(exitOK, "apply", "@plan.json", "--yes")
+		rotateKey(t, l, lab.ArticleSharedKey)
+		c.expect(exitRefused, "rollback", "@plan.json")
+		if !strings.Contains(c.out.String(), "newest version") {
+			t.Errorf("%s", c.out.String())
+		}
+	})
+}
+
+// rotateKey makes a new version of a key, as its owner would.
+func rotateKey(t *testing.T, l *lab.Lab, id string) {
+	t.Helper()
+	key, err := tde.ParseKeyID(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	credential, err := l.Credential(sdkcloud.AzurePublic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	options := l.ClientOptions(sdkcloud.AzurePublic)
+	client, err := azkeys.NewClient("https://"+key.Host, credential, &azkeys.ClientOptions{ClientOptions: options.ClientOptions})
+	if err == nil {
+		_, err = client.RotateKey(t.Context(), key.Name, nil)
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 }

@@ -119,7 +119,7 @@ identity, az login. Rehearse on a local Azure first: crosskeys demo.`,
 	flags.BoolVar(&a.noColor, "no-color", false, "print without colours (also $NO_COLOR)")
 	flags.BoolVarP(&s.verbose, "verbose", "v", false, "tell of every request")
 	root.AddCommand(
-		newInspect(a), newPlan(a), newApply(a), newVerify(a), newDrill(a), newReport(a), newVersion(a), newExitCodes(),
+		newInspect(a), newPlan(a), newApply(a), newRollback(a), newVerify(a), newDrill(a), newReport(a), newVersion(a), newExitCodes(),
 	)
 	return root
 }
