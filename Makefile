@@ -44,9 +44,9 @@ check: ## the fast ones: gofmt, vet, build, short tests
 	@scripts/stages.sh fmt vet build short
 
 test: ## everything; has to pass before a change is taken
-	@scripts/stages.sh download fmt vet build tools staticcheck lint tidy vuln e2e unit
+	@scripts/stages.sh download fmt vet build tools staticcheck lint tidy vuln oracle e2e unit
 
-e2e: build ## the unmodified Azure CLI against the lab
+e2e: build ## the unmodified Azure CLI and SQL clients against the lab
 	@scripts/e2e.sh $(BIN)
 
 fuzz: ## every fuzz target for FUZZTIME (5s)
@@ -59,10 +59,11 @@ soak: ## crash and soak tests for SOAK (1m) each, COUNT times (1), within SOAKLI
 	CROSSKEYS_SOAK=$(SOAK) $(GO) test -run 'Crash|Soak' -count $(COUNT) -timeout $(SOAKLIMIT) ./...
 
 ##@ The single stages of make test
-.PHONY: download fmt vet tools staticcheck lint tidy vuln unit short clean
+.PHONY: download fmt vet tools staticcheck lint tidy vuln oracle unit short clean
 download: ## modules of the product and of the checkers
 	$(GO) mod download
 	$(GO) -C tools mod download
+	$(GO) -C lab/tsql/parse/oracle mod download
 
 fmt: ## gofmt
 	@out=$$("$$($(GO) env GOROOT)/bin/gofmt" -l .); [ -z "$$out" ] || { echo "not gofmt'd (gofmt -w them):"; echo "$$out"; exit 1; }
@@ -88,6 +89,10 @@ lint: tools ## golangci-lint, by .golangci.yml
 tidy: ## go.mod and go.sum say what the code needs
 	$(GO) mod tidy -diff
 	$(GO) -C tools mod tidy -diff
+	$(GO) -C lab/tsql/parse/oracle mod tidy -diff
+
+oracle: ## the T-SQL parser against two others, in a module of their own
+	$(GO) -C lab/tsql/parse/oracle test ./...
 
 vuln: tools ## known vulnerabilities, where their database can be reached
 	@GOVULNCHECK=$(TOOLS)/govulncheck scripts/vuln.sh
