@@ -16,6 +16,7 @@ BENCHTIME ?= 1s
 COUNT     ?= 1
 SOAK      ?= 1m
 SOAKLIMIT ?= 10m
+SIMLIMIT  ?= 3h
 
 BIN := bin/crosskeys
 
@@ -55,8 +56,9 @@ fuzz: ## every fuzz target for FUZZTIME (5s)
 bench: ## benchmarks: BENCH (a pattern), BENCHTIME (1s), COUNT (1; 10 for benchstat)
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem -count $(COUNT) ./...
 
-soak: ## crash and soak tests for SOAK (1m) each, COUNT times (1), within SOAKLIMIT (10m) a package
-	CROSSKEYS_SOAK=$(SOAK) $(GO) test -run 'Crash|Soak' -count $(COUNT) -timeout $(SOAKLIMIT) ./...
+soak: ## crash and soak tests for SOAK (1m) each, COUNT times (1), within SOAKLIMIT (10m) a package; the simulation within SIMLIMIT (3h)
+	CROSSKEYS_SOAK=$(SOAK) $(GO) test -run 'Crash|Soak' -skip SoakSimulation -count $(COUNT) -timeout $(SOAKLIMIT) ./...
+	CROSSKEYS_SOAK=$(SOAK) $(GO) test -run 'SoakSimulation|FailoverMatrix' -count 1 -timeout $(SIMLIMIT) -v ./sim | grep -E '^(NOTE|FAIL|ok|panic)| FAIL: |_test.go:'
 
 ##@ The single stages of make test
 .PHONY: download fmt vet tools staticcheck lint tidy vuln oracle unit short clean
@@ -75,7 +77,7 @@ tools: ## the checkers, built into .tools
 	@$(MAKE) $(TOOLS)/staticcheck
 
 $(TOOLS)/staticcheck:
-	@rm -rf .tools && mkdir -p $(TOOLS).part
+	@rm -rf .tools/*-go* && mkdir -p $(TOOLS).part
 	$(GO) -C tools build -o ../$(TOOLS).part/ \
 	  github.com/golangci/golangci-lint/v2/cmd/golangci-lint golang.org/x/vuln/cmd/govulncheck honnef.co/go/tools/cmd/staticcheck
 	mv $(TOOLS).part $(TOOLS)

@@ -14,7 +14,7 @@ import (
 
 // witnessPattern is how a row of docs/parity.md names its witness: a Go test
 // with its folder, or a step of the az run.
-var witnessPattern = regexp.MustCompile("`((?:[a-z]+/)*[a-z]+)\\.(Test[A-Za-z0-9_]+)`|`(e2e/az/flow\\.sh)`")
+var witnessPattern = regexp.MustCompile("`((?:[a-z]+/)*[a-z]+)\\.(Test[A-Za-z0-9_]+)`|`(e2e/(?:az|sql)/flow\\.sh)`")
 
 func TestEveryParityRowNamesAWitnessThatExists(t *testing.T) {
 	rows := parityRows(t)

@@ -114,7 +114,7 @@ func TestCatalogueOfImmediateRefusals(t *testing.T) {
 		{"encryption turned off at the replica", "PUT", secondary + "/databases/orders/transparentDataEncryption/current", `{"properties":{"state":"Disabled"}}`, 400, "CanNotDropAlterOnMirror"},
 		{"encryption of master", "PUT", primary + "/databases/master/transparentDataEncryption/current", `{"properties":{"state":"Enabled"}}`, 400, "AttemptedEncryptionOnSystemDatabase"},
 		{"operation that is not there", "GET", strings.TrimSuffix(serverBase, "servers/") + "locations/eastus/serverKeyAzureAsyncOperation/" + lab.ClientID, "", 404, "OperationIdNotFound"},
-		{"what the lab does not do, by name", "PUT", primary + "/databases/other", `{"location":"eastus","properties":{"createMode":"Restore"}}`, 400, "NotSupportedByLab"},
+		{"what the lab does not do, by name", "PUT", primary + "/databases/other", `{"location":"eastus","properties":{"createMode":"Recovery"}}`, 400, "NotSupportedByLab"},
 	} {
 		t.Run(each.name, func(t *testing.T) {
 			status, code, _ := a.raw(each.method, each.path, current, each.body)

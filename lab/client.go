@@ -1,9 +1,11 @@
 package lab
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -17,9 +19,11 @@ import (
 
 // HTTPClient gives a client that reaches the lab by its proxy, under Azure's
 // own names, and trusts its certificate authority.
-func (l *Lab) HTTPClient() *http.Client { return httpClient(l.ProxyURL(), l.ca.Pool()) }
+func (l *Lab) HTTPClient() *http.Client {
+	return httpClient(l.ProxyURL(), l.ca.Pool(), l.options.dialer(""))
+}
 
-func httpClient(proxyURL string, authority *x509.CertPool) *http.Client {
+func httpClient(proxyURL string, authority *x509.CertPool, dial func(ctx context.Context, network, address string) (net.Conn, error)) *http.Client {
 	proxy := func(r *http.Request) (*url.URL, error) {
 		if r.URL.Hostname() == "localhost" {
 			return nil, nil // the lab's own address
@@ -27,7 +31,7 @@ func httpClient(proxyURL string, authority *x509.CertPool) *http.Client {
 		return url.Parse(proxyURL)
 	}
 	return &http.Client{Transport: &http.Transport{
-		Proxy: proxy, TLSClientConfig: &tls.Config{RootCAs: authority, MinVersion: tls.VersionTLS12}, MaxIdleConnsPerHost: 16,
+		Proxy: proxy, DialContext: dial, TLSClientConfig: &tls.Config{RootCAs: authority, MinVersion: tls.VersionTLS12}, MaxIdleConnsPerHost: 16,
 	}}
 }
 
@@ -74,7 +78,7 @@ func (r *Remote) Clients(c cloud.Configuration) (azcore.TokenCredential, *arm.Cl
 	}
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(authority)
-	client := httpClient(r.Access.ProxyURL, pool)
+	client := httpClient(r.Access.ProxyURL, pool, nil)
 	cred, err := credential(c, r.Access.ClientSecret, client)
 	return cred, clientOptions(c, client), err
 }

@@ -15,17 +15,21 @@ import (
 
 // Status is what a running lab says of itself.
 type Status struct {
-	PID            int       `json:"pid"`
-	Dir            string    `json:"dir"`
-	BaseURL        string    `json:"baseUrl"`
-	ProxyURL       string    `json:"proxyUrl"`
-	Now            time.Time `json:"now"`
-	ClockAhead     string    `json:"clockAhead"`
-	Latency        string    `json:"latency"`
-	Running        []string  `json:"runningOperations"`
-	SubscriptionID string    `json:"subscriptionId"`
-	TenantID       string    `json:"tenantId"`
-	ClientID       string    `json:"clientId"`
+	PID        int       `json:"pid"`
+	Dir        string    `json:"dir"`
+	BaseURL    string    `json:"baseUrl"`
+	ProxyURL   string    `json:"proxyUrl"`
+	Now        time.Time `json:"now"`
+	ClockAhead string    `json:"clockAhead"`
+	Latency    string    `json:"latency"`
+	Running    []string  `json:"runningOperations"`
+	// Events counts what the servers did by themselves; Lost is what forced
+	// failovers threw away.
+	Events         int               `json:"events"`
+	Lost           []sqlserver.Event `json:"lost,omitempty"`
+	SubscriptionID string            `json:"subscriptionId"`
+	TenantID       string            `json:"tenantId"`
+	ClientID       string            `json:"clientId"`
 }
 
 // Status tells how the lab is.
@@ -41,7 +45,27 @@ func (l *Lab) Status() (Status, error) {
 		}
 		return err
 	})
+	if err != nil {
+		return status, err
+	}
+	events, err := l.Events()
+	status.Events = len(events)
+	for _, event := range events {
+		if event.Transactions > 0 {
+			status.Lost = append(status.Lost, event)
+		}
+	}
 	return status, err
+}
+
+// Events lists what the servers did by themselves, oldest first: databases
+// that lost their keys and came back, and what forced failovers lost.
+func (l *Lab) Events() ([]sqlserver.Event, error) {
+	events, err := l.sql.Events()
+	if events == nil {
+		events = []sqlserver.Event{}
+	}
+	return events, err
 }
 
 // Done is closed when somebody asked the lab to stop by its control endpoint.
@@ -65,7 +89,12 @@ func (l *Lab) controlHandler() http.Handler {
 		answer(w, map[string]bool{"stopping": true}, nil)
 		l.stopOnce.Do(func() { close(l.done) })
 	}))
-	mux.HandleFunc("GET /_lab/encryption", l.controlEncryption)
+	mux.HandleFunc("GET /_lab/events", l.owned(func(w http.ResponseWriter, _ *http.Request) {
+		events, err := l.Events()
+		answer(w, events, err)
+	}))
+	l.handleFaults(mux)
+	l.handleMonitor(mux)
 	return mux
 }
 
@@ -89,18 +118,6 @@ func (l *Lab) controlAdvance(w http.ResponseWriter, r *http.Request) {
 	}
 	err = l.Advance(by)
 	answer(w, map[string]time.Time{"now": l.clock.Now()}, err)
-}
-
-// controlEncryption answers the row of sys.dm_database_encryption_keys for a
-// database, to callers who may read the server.
-func (l *Lab) controlEncryption(w http.ResponseWriter, r *http.Request) {
-	token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
-	if _, err := (armTokens{l}).Verify(token, armAudiences()); err != nil {
-		answer(w, nil, arm.Refuse(http.StatusUnauthorized, "InvalidAuthenticationToken", "%s", err.Error()))
-		return
-	}
-	row, err := l.EncryptionState(r.URL.Query().Get("server"), r.URL.Query().Get("database"))
-	answer(w, row, err)
 }
 
 func answer(w http.ResponseWriter, body any, err error) {

@@ -35,8 +35,10 @@ type Access struct {
 	Dir          string `json:"dir"`
 	BaseURL      string `json:"baseUrl"`
 	ProxyURL     string `json:"proxyUrl"`
+	SQLAddr      string `json:"sqlAddr"`
 	CAFile       string `json:"caFile"`
 	ClientSecret string `json:"clientSecret"`
+	SQLPassword  string `json:"sqlPassword"` // of the seeded servers' SQLLogin
 	ControlToken string `json:"controlToken"`
 }
 
@@ -44,8 +46,8 @@ type Access struct {
 // is for its owner alone.
 func (l *Lab) Access() Access {
 	return Access{
-		PID: os.Getpid(), Dir: l.dir, BaseURL: l.BaseURL(), ProxyURL: l.ProxyURL(), CAFile: l.CAFile(),
-		ClientSecret: l.secret, ControlToken: l.control,
+		PID: os.Getpid(), Dir: l.dir, BaseURL: l.BaseURL(), ProxyURL: l.ProxyURL(), SQLAddr: l.SQLAddr(), CAFile: l.CAFile(),
+		ClientSecret: l.secret, SQLPassword: l.sqlPassword, ControlToken: l.control,
 	}
 }
 
@@ -79,10 +81,17 @@ func (a Access) Environ() []Variable {
 		// The az script of e2e/az.
 		{"ARM_ENDPOINT", base}, {"AUTHORITY", base + "/adfs"}, {"AUDIENCE", base}, {"GRAPH_ENDPOINT", base}, {"VAULT_DNS_SUFFIX", ".vault.azure.net"},
 		{"EMU_PROXY", a.ProxyURL}, {"CA_FILE", ca}, {"CLIENT_ID", ClientID}, {"CLIENT_SECRET", a.ClientSecret}, {"TENANT_ID", TenantID},
-		// crosskeys itself: the provisional encryption reader.
-		{"CROSSKEYS_LAB_CONTROL", base + "/_lab"}, {"CROSSKEYS_LAB_DIR", a.Dir},
+		// SQL clients that have no proxy: sqlcmd, FreeTDS, and e2e/sql. They say the server's name in the login.
+		{"SQLCMDSERVER", "tcp:" + strings.Replace(a.SQLAddr, ":", ",", 1)}, {"TDSHOST", host(a.SQLAddr)}, {"TDSPORT", port(a.SQLAddr)},
+		{"SQL_ADDR", a.SQLAddr}, {"SQL_LOGIN", SQLLogin}, {"SQL_PASSWORD", a.SQLPassword},
+		// crosskeys itself.
+		{"CROSSKEYS_LAB_DIR", a.Dir},
 	}
 }
+
+// host and port are the halves of an address.
+func host(address string) string { host, _, _ := strings.Cut(address, ":"); return host }
+func port(address string) string { _, port, _ := strings.Cut(address, ":"); return port }
 
 func javaOptions(a Access) string {
 	host, port, _ := strings.Cut(strings.TrimPrefix(a.ProxyURL, "http://"), ":")

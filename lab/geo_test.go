@@ -12,10 +12,11 @@ import (
 
 const third = "tdethirdtest"
 
-// addServer makes another server in a region, whose identity may use all the
-// vaults.
-func (a *azure) addServer(name, location string) {
+// addThirdServer makes another server in a third region, whose identity may
+// use all the vaults.
+func (a *azure) addThirdServer() {
 	a.t.Helper()
+	name, location := third, "northeurope"
 	poller, err := a.sql.NewServersClient().BeginCreateOrUpdate(a.t.Context(), lab.ArticleGroup, name, armsql.Server{
 		Location: &location, Identity: &armsql.ResourceIdentity{Type: to.Ptr(armsql.IdentityTypeSystemAssigned)},
 		Properties: &armsql.ServerProperties{AdministratorLogin: to.Ptr("sqladmin"), AdministratorLoginPassword: to.Ptr("Aa1!aaaaaaaa")},
@@ -63,7 +64,7 @@ func (a *azure) links(server string) []*armsql.ReplicationLink {
 func TestGroupOfSeveralPartners(t *testing.T) {
 	t.Parallel()
 	a := article(t, lab.Options{}, lab.SeedOptions{})
-	a.addServer(third, "northeurope")
+	a.addThirdServer()
 	partners := []string{lab.ArticleSecondary, third}
 	refusedIn(t, a.putGroup(partners, lab.ArticleDatabases()), "SameKeyMaterialNotFoundOnRemoteServer", true)
 	if err := a.register(third, lab.ArticleSharedKey); err != nil {
@@ -139,7 +140,8 @@ func TestDatabaseLeavesAndJoinsAGroup(t *testing.T) {
 	}
 }
 
-func (a *azure) createSecondary(source, server, database string) error {
+func (a *azure) createSecondary(source, server string) error {
+	const database = "orders"
 	poller, err := a.sql.NewDatabasesClient().BeginCreateOrUpdate(a.t.Context(), lab.ArticleGroup, server, database, armsql.Database{
 		Location: to.Ptr(a.location(server)), Properties: &armsql.DatabaseProperties{CreateMode: to.Ptr(armsql.CreateModeSecondary), SourceDatabaseID: &source},
 	}, nil)
@@ -159,13 +161,13 @@ func (a *azure) location(server string) string {
 func TestGeoSecondaryByCreateMode(t *testing.T) {
 	t.Parallel()
 	a := article(t, lab.Options{}, lab.SeedOptions{})
-	a.addServer(third, "northeurope")
+	a.addThirdServer()
 	source := serverBase + lab.ArticlePrimary + "/databases/orders"
-	refusedIn(t, a.createSecondary(source, third, "orders"), "SameKeyMaterialNotFoundOnRemoteServer", true)
+	refusedIn(t, a.createSecondary(source, third), "SameKeyMaterialNotFoundOnRemoteServer", true)
 	if err := a.register(third, lab.ArticleSharedKey); err != nil {
 		t.Fatal(err)
 	}
-	if err := a.createSecondary(source, third, "orders"); err != nil {
+	if err := a.createSecondary(source, third); err != nil {
 		t.Fatal(err)
 	}
 	want, err := a.lab.EncryptionState(lab.ArticlePrimary, "orders")
@@ -180,11 +182,11 @@ func TestGeoSecondaryByCreateMode(t *testing.T) {
 func TestGeoSecondaryOfAGeoSecondaryIsRefused(t *testing.T) {
 	t.Parallel()
 	a := article(t, lab.Options{}, lab.SeedOptions{})
-	a.addServer(third, "northeurope")
+	a.addThirdServer()
 	if err := a.register(third, lab.ArticleSharedKey); err != nil {
 		t.Fatal(err)
 	}
-	refusedIn(t, a.createSecondary(serverBase+lab.ArticleSecondary+"/databases/orders", third, "orders"), "SecurityAzureKeyVaultGeoChainError", true)
+	refusedIn(t, a.createSecondary(serverBase+lab.ArticleSecondary+"/databases/orders", third), "SecurityAzureKeyVaultGeoChainError", true)
 }
 
 // A replica whose server can no longer open the primary's key has its link

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -22,12 +21,15 @@ import (
 	"github.com/crosskeys/crosskeys/lab/authorization"
 	"github.com/crosskeys/crosskeys/lab/clock"
 	"github.com/crosskeys/crosskeys/lab/entra"
+	"github.com/crosskeys/crosskeys/lab/fault"
 	"github.com/crosskeys/crosskeys/lab/gateway"
 	"github.com/crosskeys/crosskeys/lab/identity"
 	"github.com/crosskeys/crosskeys/lab/keyvault"
+	"github.com/crosskeys/crosskeys/lab/monitor"
 	"github.com/crosskeys/crosskeys/lab/resources"
 	"github.com/crosskeys/crosskeys/lab/sqlserver"
 	"github.com/crosskeys/crosskeys/lab/store"
+	"github.com/crosskeys/crosskeys/lab/tds"
 )
 
 // Lab is a running local Azure. It is safe for concurrent use.
@@ -51,11 +53,15 @@ type Lab struct {
 	identity      *identity.Service
 	keyvault      *keyvault.Service
 	sql           *sqlserver.Service
+	sqlGateway    *tds.Server
+	sqlPassword   string // of the seeded servers' administrator
 
 	settings store.Table[setting]
 	secret   string // of the operator application
 	control  string // token of the control endpoint
 	calls    *callLog
+	faults   *fault.Set
+	monitor  *monitor.Monitor
 	stop     context.CancelFunc
 	done     chan struct{} // closed when the control endpoint is told to stop
 
@@ -113,6 +119,9 @@ func (l *Lab) start(ctx context.Context) error {
 	if l.calls, err = openCallLog(filepath.Join(l.dir, "calls.jsonl"), l.clock); err != nil {
 		return err
 	}
+	if err := l.loadFaults(); err != nil {
+		return err
+	}
 	if err := l.build(); err != nil {
 		return err
 	}
@@ -125,9 +134,16 @@ func (l *Lab) start(ctx context.Context) error {
 	if err := l.writeTrustStore(); err != nil {
 		return err
 	}
+	if err := l.sql.Load(); err != nil {
+		return err
+	}
+	if err := l.startSQL(ctx); err != nil {
+		return err
+	}
 	router := l.router()
 	l.gateway, err = gateway.Start(ctx, gateway.Options{
-		CA: l.ca, Handler: router, Hosts: gateway.Served, HTTPSAddr: l.options.HTTPSAddr, ProxyAddr: l.options.ProxyAddr, Log: l.log,
+		CA: l.ca, Handler: router, Hosts: gateway.Served, HTTPSAddr: l.options.HTTPSAddr, ProxyAddr: l.options.ProxyAddr, SQL: l.sqlGateway.ServeConn, Log: l.log,
+		Listen: l.options.listen(),
 	})
 	if err != nil {
 		return err
@@ -135,29 +151,56 @@ func (l *Lab) start(ctx context.Context) error {
 	l.entra.SetBaseURLs([]string{l.BaseURL()})
 	running, stop := context.WithCancel(context.Background())
 	l.stop = stop
-	return l.operations.Run(running)
+	l.sql.Run(running)
+	if err := l.operations.Run(running); err != nil {
+		return err
+	}
+	if err := l.awaitDatabases(ctx); err != nil {
+		return err
+	}
+	if !l.options.unwatched {
+		l.monitor.Run(running)
+	}
+	return nil
+}
+
+// openPatience bounds how long a start waits for databases to open, in the
+// machine's time: they go on opening after it.
+const openPatience = 3 * time.Second
+
+func (l *Lab) awaitDatabases(ctx context.Context) error {
+	waiting, cancel := context.WithTimeout(ctx, openPatience)
+	defer cancel()
+	if err := l.sql.AwaitOpen(waiting); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return ctx.Err()
 }
 
 // build makes the services; none of them listens yet.
 func (l *Lab) build() error {
 	var err error
-	l.entra, err = entra.New(entra.Options{Store: l.store, Sealer: l.sealer, Clock: l.clock, TenantID: TenantID, NewID: uuid.NewString, Log: l.log})
+	l.entra, err = entra.New(entra.Options{Store: l.store, Sealer: l.sealer, Clock: l.clock, TenantID: TenantID, NewID: uuid.NewString, NewRSA: l.options.NewRSA, Log: l.log})
 	if err != nil {
 		return err
 	}
-	l.operations = arm.NewOperations(arm.OperationsOptions{Store: l.store, Clock: l.clock, Latency: l.options.Latency, NewID: uuid.NewString, Log: l.log})
+	l.operations = arm.NewOperations(arm.OperationsOptions{Store: l.store, Clock: l.clock, Latency: l.options.Latency, NewID: uuid.NewString, Log: l.log, Hooks: l.hooks()})
 	l.authorization = authorization.New(authorization.Options{Store: l.store, Clock: l.clock, Latency: l.options.Latency, NewID: uuid.NewString, Principals: l.entra, Log: l.log})
 	l.resources = resources.New(resources.Options{Store: l.store, Clock: l.clock, TenantID: TenantID, NewID: uuid.NewString, Log: l.log})
 	l.identity = identity.New(identity.Options{Store: l.store, Clock: l.clock, NewID: uuid.NewString, Principals: l.entra, Log: l.log})
 	l.keyvault = keyvault.New(keyvault.Options{
 		Store: l.store, Sealer: l.sealer, Clock: l.clock, Latency: l.options.Latency, Operations: l.operations,
-		Tokens: l.entra, Roles: l.authorization, LoginURL: l.loginURL, TenantID: TenantID, NewID: uuid.NewString, Log: l.log,
+		Tokens: l.entra, Roles: l.authorization, LoginURL: l.loginURL, TenantID: TenantID, NewID: uuid.NewString, NewRSA: l.options.NewRSA, Log: l.log,
 	})
 	l.sql = sqlserver.New(sqlserver.Options{
 		Store: l.store, Sealer: l.sealer, Clock: l.clock, Latency: l.options.Latency, Operations: l.operations,
 		Principals: l.entra, Identities: identityFinder{l.identity}, Vault: sqlserver.NewKeyVault(l.entra, &innerTransport{lab: l}),
-		TenantID: TenantID, NewID: uuid.NewString, Random: rand.Reader, Log: l.log, FreeSecondaryFlip: l.options.FreeSecondaryFlip,
+		TenantID: TenantID, NewID: uuid.NewString, Random: rand.Reader, Log: l.log, FreeSecondaryFlip: l.options.FreeSecondaryFlip, Outage: l.outage(),
+		Dir: filepath.Join(l.dir, "sql"), BackupDir: filepath.Join(l.dir, "backup"), NoSync: l.temporary,
 	})
+	if err := l.newMonitor(); err != nil {
+		return err
+	}
 	return l.buildFront()
 }
 
@@ -190,11 +233,21 @@ func (l *Lab) Close() error {
 		defer cancel()
 		failures = append(failures, l.gateway.Close(ctx))
 	}
+	failures = append(failures, l.stopSQL())
 	if l.stop != nil {
 		l.stop()
 	}
+	if l.monitor != nil {
+		l.monitor.Wait()
+	}
 	if l.operations != nil {
 		l.operations.Wait()
+	}
+	if l.sql != nil {
+		failures = append(failures, l.sql.Close())
+	}
+	if l.faults != nil && len(l.faults.Text().Rules) > 0 {
+		failures = append(failures, l.keepFaults())
 	}
 	if l.calls != nil {
 		failures = append(failures, l.calls.Close())
@@ -219,11 +272,8 @@ func (t *innerTransport) Do(r *http.Request) (*http.Response, error) {
 
 func (l *Lab) innerClient() *http.Client {
 	l.innerOnce.Do(func() {
-		dialer := &net.Dialer{Timeout: 5 * time.Second}
 		l.inner = &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{
-			DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-				return dialer.DialContext(ctx, network, l.gateway.HTTPSAddr())
-			},
+			DialContext:         l.options.dialer(l.gateway.HTTPSAddr()),
 			TLSClientConfig:     &tls.Config{RootCAs: l.ca.Pool(), MinVersion: tls.VersionTLS12},
 			MaxIdleConnsPerHost: 8, IdleConnTimeout: time.Minute,
 		}}

@@ -156,8 +156,8 @@ func (a *azure) register(server, key string) error {
 	return err
 }
 
-func (a *azure) deregister(server, key string) error {
-	poller, err := a.sql.NewServerKeysClient().BeginDelete(a.t.Context(), lab.ArticleGroup, server, id(a.t, key).ServerKeyName(), nil)
+func (a *azure) deregisterSharedKey(server string) error {
+	poller, err := a.sql.NewServerKeysClient().BeginDelete(a.t.Context(), lab.ArticleGroup, server, id(a.t, lab.ArticleSharedKey).ServerKeyName(), nil)
 	_, err = done(a.t.Context(), poller, err)
 	return err
 }

@@ -94,7 +94,11 @@ func (r *Remote) SeedArticle(ctx context.Context, withoutGrants bool) error {
 func (r *Remote) Stop(ctx context.Context) error { return r.call(ctx, http.MethodPost, "/stop", nil) }
 
 func (r *Remote) call(ctx context.Context, method, path string, into any) error {
-	request, err := http.NewRequestWithContext(ctx, method, r.Access.BaseURL+"/_lab"+path, nil)
+	return r.send(ctx, method, path, nil, into)
+}
+
+func (r *Remote) send(ctx context.Context, method, path string, body io.Reader, into any) error {
+	request, err := http.NewRequestWithContext(ctx, method, r.Access.BaseURL+"/_lab"+path, body)
 	if err != nil {
 		return fmt.Errorf("ask the lab: %w", err)
 	}
@@ -104,7 +108,7 @@ func (r *Remote) call(ctx context.Context, method, path string, into any) error 
 		return fmt.Errorf("ask the lab: %w", err)
 	}
 	defer func() { _ = response.Body.Close() }()
-	text, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))
+	text, err := io.ReadAll(io.LimitReader(response.Body, 16<<20))
 	if err != nil {
 		return fmt.Errorf("ask the lab: %w", err)
 	}

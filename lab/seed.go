@@ -87,6 +87,7 @@ func (l *Lab) newSeeder(o SeedOptions) (*seeder, error) {
 	}
 	s := &seeder{lab: l, options: o, principals: map[string]string{}}
 	clientOptions := l.ClientOptions(cloud.AzurePublic)
+	clientOptions.Transport = ownCalls{l.HTTPClient(), l.control}
 	var failures [3]error
 	s.sql, failures[0] = armsql.NewClientFactory(SubscriptionID, credential, clientOptions)
 	s.vault, failures[1] = armkeyvault.NewVaultsClient(SubscriptionID, credential, clientOptions)
@@ -149,7 +150,7 @@ func (s *seeder) group(ctx context.Context) error {
 }
 
 func (s *seeder) servers(ctx context.Context) error {
-	password, err := randomSecret()
+	password, err := s.lab.SQLPassword()
 	if err != nil {
 		return err
 	}
@@ -157,15 +158,46 @@ func (s *seeder) servers(ctx context.Context) error {
 		s.options.Progress("server " + name + " in " + location)
 		poller, err := s.sql.NewServersClient().BeginCreateOrUpdate(ctx, ArticleGroup, name, armsql.Server{
 			Location: to.Ptr(location), Identity: &armsql.ResourceIdentity{Type: to.Ptr(armsql.IdentityTypeSystemAssigned)},
-			Properties: &armsql.ServerProperties{AdministratorLogin: to.Ptr("sqladmin"), AdministratorLoginPassword: to.Ptr("Aa1!" + password)},
+			Properties: &armsql.ServerProperties{
+				AdministratorLogin: to.Ptr(SQLLogin), AdministratorLoginPassword: to.Ptr(password),
+				Administrators: &armsql.ServerExternalAdministrator{
+					AdministratorType: to.Ptr(armsql.AdministratorTypeActiveDirectory), PrincipalType: to.Ptr(armsql.PrincipalTypeApplication),
+					Login: to.Ptr(operatorName), Sid: to.Ptr(operatorObject), TenantID: to.Ptr(TenantID), AzureADOnlyAuthentication: to.Ptr(false),
+				},
+			},
 		}, nil)
 		server, err := finish(ctx, s, poller, err)
 		if err != nil {
 			return err
 		}
 		s.principals[name] = *server.Identity.PrincipalID
+		if err := s.firewall(ctx, name); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// firewall lets clients in that connect from this machine: from nowhere else
+// can they.
+func (s *seeder) firewall(ctx context.Context, server string) error {
+	_, err := s.sql.NewFirewallRulesClient().CreateOrUpdate(ctx, ArticleGroup, server, "loopback", armsql.FirewallRule{
+		Properties: &armsql.ServerFirewallRuleProperties{StartIPAddress: to.Ptr("127.0.0.1"), EndIPAddress: to.Ptr("127.0.0.1")},
+	}, nil)
+	return err
+}
+
+// SQLLogin is the administrator login of the seeded servers.
+const SQLLogin = "sqladmin"
+
+// SQLPassword is that login's password, made on first use.
+func (l *Lab) SQLPassword() (password string, err error) {
+	err = l.store.Update(func(tx *store.Tx) error {
+		secret, err := l.keptSecret(tx, settingSQL)
+		password = "Aa1!" + secret // of all four kinds of characters, which Azure asks for
+		return err
+	})
+	return password, err
 }
 
 // vaults makes the three vaults with their keys. The keys get the versions

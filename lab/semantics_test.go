@@ -91,7 +91,7 @@ func TestProtectorOfAnUnregisteredKeyIsNotFound(t *testing.T) {
 func TestKeysInUseAreNotDeregistered(t *testing.T) {
 	t.Parallel()
 	a := article(t, lab.Options{}, lab.SeedOptions{})
-	refused(t, a.deregister(lab.ArticlePrimary, lab.ArticleSharedKey), "AzureKeyVaultKeyInUse")
+	refused(t, a.deregisterSharedKey(lab.ArticlePrimary), "AzureKeyVaultKeyInUse")
 	for _, server := range []string{lab.ArticlePrimary, lab.ArticleSecondary} {
 		for _, key := range []string{lab.ArticlePrimaryKey, lab.ArticleSecondaryKey} {
 			if err := a.register(server, key); err != nil {
@@ -102,13 +102,13 @@ func TestKeysInUseAreNotDeregistered(t *testing.T) {
 	if err := a.setProtector(lab.ArticleSecondary, lab.ArticleSecondaryKey); err != nil {
 		t.Fatal(err)
 	}
-	refused(t, a.deregister(lab.ArticleSecondary, lab.ArticleSharedKey), "AzureKeyVaultKeyUsedOnGeoPrimary")
+	refused(t, a.deregisterSharedKey(lab.ArticleSecondary), "AzureKeyVaultKeyUsedOnGeoPrimary")
 	if err := a.setProtector(lab.ArticlePrimary, lab.ArticlePrimaryKey); err != nil {
 		t.Fatal(err)
 	}
 	a.wrappedBy(lab.ArticlePrimaryKey)
 	for _, server := range []string{lab.ArticlePrimary, lab.ArticleSecondary} {
-		if err := a.deregister(server, lab.ArticleSharedKey); err != nil {
+		if err := a.deregisterSharedKey(server); err != nil {
 			t.Fatalf("deregistering the unused shared key on %s: %v", server, err)
 		}
 	}
@@ -224,7 +224,7 @@ func TestBusyGroupAndProtectorRefuseASecondChange(t *testing.T) {
 func TestLostAccessForbidsEveryKeyChange(t *testing.T) {
 	t.Parallel()
 	a := article(t, lab.Options{}, lab.SeedOptions{})
-	a.disable(lab.ArticleSharedKey)
+	a.disableSharedKey()
 	refusedIn(t, a.register(lab.ArticlePrimary, lab.ArticlePrimaryKey), "CMKOperationNotAllowed", true)
 	refusedIn(t, a.setProtector(lab.ArticlePrimary, ""), "CMKOperationNotAllowed", true)
 }
@@ -232,7 +232,7 @@ func TestLostAccessForbidsEveryKeyChange(t *testing.T) {
 func TestPlannedFailoverRollsBackWhenTheReplicaDoesNotOpen(t *testing.T) {
 	t.Parallel()
 	a := article(t, lab.Options{}, lab.SeedOptions{})
-	a.disable(lab.ArticleSharedKey)
+	a.disableSharedKey()
 	refusedIn(t, a.failover(lab.ArticleSecondary), "PlannedFailoverTimedOutForDatabase", true)
 	if a.role(lab.ArticlePrimary) != "Primary" {
 		t.Fatal("a rolled-back failover changed the roles")
@@ -278,9 +278,9 @@ func TestGrantTakesTenMinutesOnAzuresClock(t *testing.T) {
 	}
 }
 
-func (a *azure) disable(key string) {
+func (a *azure) disableSharedKey() {
 	a.t.Helper()
-	k := id(a.t, key)
+	k := id(a.t, lab.ArticleSharedKey)
 	if _, err := a.keys(k).UpdateKey(a.t.Context(), k.Name, k.Version, azkeys.UpdateKeyParameters{KeyAttributes: &azkeys.KeyAttributes{Enabled: to.Ptr(false)}}, nil); err != nil {
 		a.t.Fatal(err)
 	}

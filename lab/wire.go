@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/crosskeys/crosskeys/lab/entra"
+	"github.com/crosskeys/crosskeys/lab/fault"
 	"github.com/crosskeys/crosskeys/lab/gateway"
 	"github.com/crosskeys/crosskeys/lab/identity"
 	"github.com/crosskeys/crosskeys/lab/keyvault"
@@ -48,10 +49,40 @@ func hostOf(r *http.Request) string {
 
 func (l *Lab) router() http.Handler {
 	return &gateway.Router{
-		ARM: l.front, Login: l.entra.Handler(), Identity: l.entra.IdentityHandler(),
+		ARM: l.faulty(l.attributed(l.watched(l.front))), Login: l.entra.Handler(), Identity: l.entra.IdentityHandler(),
 		Metadata: l.entra.MetadataHandler(func(*http.Request) string { return l.BaseURL() }),
-		Graph:    l.entra.GraphHandler(), Vault: l.keyvault.Handler(), Control: l.controlHandler(),
+		Graph:    l.entra.GraphHandler(), Vault: l.faultyVaults(l.attributed(l.watched(l.keyvault.Handler()))), Control: l.controlHandler(),
 	}
+}
+
+// watched has the TDE keys probed after what may have changed whether they
+// can be used: calls that change a vault, a key or a permission.
+func (l *Lab) watched(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		began := l.clock.Now() // the clock may move on before the answer is out
+		next.ServeHTTP(w, r)
+		if changesKeys(r) {
+			l.sql.KeysMayHaveChanged(began)
+		}
+	})
+}
+
+// changesKeys leaves out reading, the use of keys, and resources that have
+// nothing to do with them.
+func changesKeys(r *http.Request) bool {
+	path := strings.ToLower(r.URL.Path)
+	switch {
+	case r.Method == http.MethodGet || r.Method == http.MethodHead:
+		return false
+	case strings.HasPrefix(path, "/subscriptions/"):
+		return strings.Contains(path, "/microsoft.keyvault/") || strings.Contains(path, "/microsoft.authorization/") || strings.Contains(path, "/microsoft.managedidentity/")
+	}
+	for _, use := range []string{"/wrapkey", "/unwrapkey", "/encrypt", "/decrypt", "/sign", "/verify"} {
+		if strings.HasSuffix(path, use) {
+			return false
+		}
+	}
+	return true
 }
 
 // identityFinder gives the SQL provider the user-assigned identities.
@@ -101,12 +132,14 @@ func (l *Lab) wireResources() {
 type setting struct {
 	Offset time.Duration `json:"offset,omitempty"` // of the clock
 	Sealed []byte        `json:"sealed,omitempty"` // a secret
+	Faults *fault.State  `json:"faults,omitempty"`
 }
 
 const (
 	settingClock    = "clock"
 	settingSecret   = "operator secret"
 	settingControl  = "control token"
+	settingSQL      = "sql password"
 	operatorName    = "crosskeys lab operator"
 	operatorObject  = "44444444-4444-4444-8444-444444444444"
 	subscriptionTag = "Crosskeys Lab"
@@ -128,6 +161,8 @@ func (l *Lab) Advance(d time.Duration) error {
 	})
 	if err == nil {
 		l.clock.Advance(d)
+		l.monitor.Note(nil)
+		l.settleMonitor()
 	}
 	return err
 }

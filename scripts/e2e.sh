@@ -1,11 +1,21 @@
 #!/bin/bash
-# e2e.sh CROSSKEYS: the real Azure CLI, installed first where it is missing, against a lab of its own.
+# e2e.sh CROSSKEYS [az|sql]: real clients, installed first where they are missing, against labs of their own: the Azure
+# CLI, and the SQL clients. With a second argument only those.
 #
-# Where it cannot be installed the run is skipped by name; with CI=true that is a failure, so that a pipeline
-# cannot lose the test unseen.
+# A client that cannot be installed is skipped by name; with CI=true that is a failure, so that a pipeline cannot lose
+# the test unseen.
 set -euo pipefail
 crosskeys=${1:?the path of the crosskeys binary}
+crosskeys=$(cd "$(dirname "$crosskeys")" && pwd)/$(basename "$crosskeys")
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+skip() { # WHAT WHY
+  echo "SKIP $1: $2"
+  case ${CI:-} in
+    '' | 0 | false) return 0 ;;
+    *) echo "FAIL a skipped end-to-end test fails where CI is set" && exit 1 ;;
+  esac
+}
 
 install_az() {
   if [ "$(id -u)" != 0 ]; then
@@ -18,12 +28,33 @@ install_az() {
   command -v az >/dev/null
 }
 
-why=
-if ! command -v az >/dev/null && ! install_az; then
-  echo "SKIP e2e/az/flow.sh: the Azure CLI is missing: ${why:-az is not on PATH}"
-  case ${CI:-} in
-    '' | 0 | false) exit 0 ;;
-    *) echo "FAIL a skipped end-to-end test fails where CI is set" && exit 1 ;;
-  esac
-fi
-"$crosskeys" lab exec -- bash e2e/az/flow.sh
+az_flow() {
+  local why=
+  if ! command -v az >/dev/null && ! install_az; then
+    skip e2e/az/flow.sh "the Azure CLI is missing: ${why:-az is not on PATH}"
+    return
+  fi
+  "$crosskeys" lab exec -- bash e2e/az/flow.sh
+}
+
+sql_flow() {
+  local dir rc=0 found clients=gomssqldb name
+  found=$(scripts/sqlclients.sh)
+  while read -r name rest; do
+    case $rest in missing:*) skip "e2e/sql/flow.sh with $name" "$rest" ;; *) clients="$clients $name" ;; esac
+  done <<<"$found"
+  dir=$(mktemp -d)
+  CGO_ENABLED=0 "${GO:-go}" build -o "$dir/gomssqldb" ./e2e/sql/gomssqldb
+  "$crosskeys" lab up --dir "$dir/lab" >/dev/null
+  { "$crosskeys" lab seed --dir "$dir/lab" >/dev/null &&
+    CLIENTS=$clients GOMSSQLDB=$dir/gomssqldb "$crosskeys" lab exec --dir "$dir/lab" -- bash e2e/sql/flow.sh; } || rc=$?
+  "$crosskeys" lab down --dir "$dir/lab" >/dev/null || rc=$?
+  rm -rf "$dir" 2>/dev/null || { sleep 1 && rm -rf "$dir"; } # the lab may still be writing its last
+  return $rc
+}
+
+case ${2:-} in
+  az | sql) "${2}_flow" ;;
+  '') az_flow && sql_flow ;;
+  *) echo "e2e.sh: what is $2?" >&2 && exit 2 ;;
+esac

@@ -129,6 +129,17 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// Refuse answers a call with a refusal that does not come from its handler,
+// with the headers of every answer, and has it logged.
+func (f *Front) Refuse(w http.ResponseWriter, r *http.Request, refusal *Error) {
+	f.stamp(w.Header(), r)
+	w.Header().Set("x-ms-failure-cause", "gateway")
+	writeError(w, refusal)
+	if f.options.OnRequest != nil {
+		f.options.OnRequest(CallRecord{Method: r.Method, Path: r.URL.Path, Query: r.URL.RawQuery, Status: refusal.Status, Code: refusal.Code})
+	}
+}
+
 // stamp sets the headers that every ARM answer carries.
 func (f *Front) stamp(h http.Header, r *http.Request) {
 	id := f.options.NewID()

@@ -53,6 +53,9 @@ type Operation struct {
 	Failure    *storedError    `json:"failure,omitempty"`
 	Payload    json.RawMessage `json:"payload,omitempty"`
 	Attempts   int             `json:"attempts,omitempty"`
+	// Origin is the call that began the operation, or the one before it in a
+	// chain of tasks; nil where no call did.
+	Origin *Origin `json:"origin,omitempty"`
 }
 
 // Decode reads the operation's payload.
@@ -103,6 +106,7 @@ type Operations struct {
 	profile latency.Profile
 	newID   func() string
 	log     *slog.Logger
+	hooks   Hooks
 	running store.Table[Operation]
 	ended   store.Table[Operation]
 
@@ -120,12 +124,13 @@ type OperationsOptions struct {
 	Latency latency.Profile
 	NewID   func() string // gives GUIDs
 	Log     *slog.Logger
+	Hooks   Hooks
 }
 
 // NewOperations makes the runner; Handle every kind, then Run.
 func NewOperations(o OperationsOptions) *Operations {
 	return &Operations{
-		store: o.Store, clock: o.Clock, profile: o.Latency, newID: o.NewID, log: o.Log,
+		store: o.Store, clock: o.Clock, profile: o.Latency, newID: o.NewID, log: o.Log, hooks: o.Hooks,
 		running: store.NewTable[Operation]("operations/running"),
 		ended:   store.NewTable[Operation]("operations/ended"),
 		kinds:   map[string]kind{}, waiters: map[string]chan struct{}{},
@@ -172,7 +177,8 @@ func (o *Operations) Begin(tx *store.Tx, op Operation, payload any) (Operation, 
 		return op, fmt.Errorf("begin operation %s: %w", op.Kind, err)
 	}
 	op.ID, op.Payload, op.Status = o.newID(), text, InProgress
-	op.StartedAt = o.clock.Now()
+	op.StartedAt, op.Takes = o.clock.Now(), op.Takes+o.hooks.longer(op)
+	op.Origin = originOf(tx, op)
 	op.DueAt = op.StartedAt.Add(op.Takes)
 	for i, hold := range op.Holds {
 		op.Holds[i] = strings.ToLower(hold)
@@ -180,7 +186,10 @@ func (o *Operations) Begin(tx *store.Tx, op Operation, payload any) (Operation, 
 	if err := o.running.Put(tx, op.ID, op); err != nil {
 		return op, err
 	}
-	tx.OnCommit(func() { o.launch(op) })
+	tx.OnCommit(func() {
+		o.hooks.begun(op)
+		o.launch(op)
+	})
 	return op, nil
 }
 
@@ -214,6 +223,30 @@ func (o *Operations) Running(tx *store.Tx) ([]Operation, error) {
 		ops = append(ops, entry.Record)
 	}
 	return ops, nil
+}
+
+// Since lists the operations that run and those that ended after a moment, in
+// no order.
+func (o *Operations) Since(tx *store.Tx, moment time.Time) ([]Operation, error) {
+	ops, err := o.Running(tx)
+	if err != nil {
+		return nil, err
+	}
+	ended, err := o.ended.Scan(tx, "")
+	for _, entry := range ended {
+		if entry.Record.EndedAt.After(moment) {
+			ops = append(ops, entry.Record)
+		}
+	}
+	return ops, err
+}
+
+// Refusal is why the operation failed; nil when it did not.
+func (op Operation) Refusal() *Error {
+	if op.Failure == nil {
+		return nil
+	}
+	return op.Failure.refusal()
 }
 
 // Find reads an operation by id, running or ended.
@@ -252,7 +285,7 @@ func (o *Operations) carry(ctx context.Context, op Operation) {
 			o.log.Error("operation.unknown", "kind", op.Kind, "id", op.ID)
 			return
 		}
-		commit, err := k.execute(ctx, op)
+		commit, err := o.executeOr(ctx, k, op)
 		if ctx.Err() != nil {
 			return // stopped, not failed: the next lab executes it again
 		}
@@ -273,6 +306,7 @@ func (o *Operations) carry(ctx context.Context, op Operation) {
 
 func (o *Operations) end(op Operation, commit Commit, failure error) {
 	finish := func(tx *store.Tx) error {
+		tx.SetCause(op.Origin)
 		op.EndedAt = o.clock.Now()
 		if err := o.running.Delete(tx, op.ID); err != nil {
 			return err
@@ -282,6 +316,7 @@ func (o *Operations) end(op Operation, commit Commit, failure error) {
 	if failure == nil {
 		op.Status = Succeeded
 		failure = o.store.Update(func(tx *store.Tx) error {
+			tx.SetCause(op.Origin)
 			if commit != nil {
 				if err := commit(tx); err != nil {
 					return err
@@ -298,6 +333,7 @@ func (o *Operations) end(op Operation, commit Commit, failure error) {
 			o.log.Error("operation.lost", "kind", op.Kind, "id", op.ID, "error", err)
 		}
 	}
+	o.hooks.ended(op)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	close(o.waiters[op.ID])

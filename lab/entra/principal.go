@@ -118,6 +118,23 @@ func (s *Service) findApplication(tx *store.Tx, appID string) (principalRecord, 
 	return s.principals.Get(tx, strings.ToLower(objectID))
 }
 
+// FindNamed finds a principal by its display name, or by its application id.
+func (s *Service) FindNamed(tx *store.Tx, name string) (Principal, bool, error) {
+	if p, found, err := s.FindApplication(tx, name); err != nil || found {
+		return p, found, err
+	}
+	all, err := s.principals.Scan(tx, "")
+	if err != nil {
+		return Principal{}, false, err
+	}
+	for _, each := range all {
+		if name != "" && strings.EqualFold(each.Record.Name, name) {
+			return each.Record.Principal, true, nil
+		}
+	}
+	return Principal{}, false, nil
+}
+
 // findManagedIdentity finds a principal by the ARM id of its resource.
 func (s *Service) findManagedIdentity(tx *store.Tx, resourceID string) (Principal, bool, error) {
 	all, err := s.principals.Scan(tx, "")

@@ -1,6 +1,7 @@
 package entra
 
 import (
+	"crypto/rsa"
 	"errors"
 	"log/slog"
 	"slices"
@@ -31,6 +32,8 @@ type Options struct {
 	DefaultIdentity string
 	// NewID makes the GUIDs of principals, tokens and answers.
 	NewID func() string
+	// NewRSA makes the key that tokens are signed with; nil generates one.
+	NewRSA func(bits int) (*rsa.PrivateKey, error)
 	// Log is told of tokens given and refused; nil drops it.
 	Log *slog.Logger
 }

@@ -84,7 +84,11 @@ func (s *Service) readSigningKey() (*signingKey, error) {
 }
 
 func (s *Service) makeSigningKey() (*signingKey, error) {
-	private, err := rsa.GenerateKey(rand.Reader, signingKeyBits)
+	generate := s.NewRSA
+	if generate == nil {
+		generate = func(bits int) (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, bits) }
+	}
+	private, err := generate(signingKeyBits)
 	if err != nil {
 		return nil, err
 	}

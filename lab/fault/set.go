@@ -1,7 +1,9 @@
 package fault
 
 import (
+	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -14,10 +16,11 @@ type Set struct {
 
 	mu      sync.Mutex
 	text    Text
-	since   time.Time
-	calls   int   // of Resource Manager, since the text was set
-	matched []int // by rule
+	since   []time.Time // by rule
+	calls   int         // of Resource Manager, since the text was set
+	matched []int       // by rule
 	random  *rand.Rand
+	draws   int // numbers taken from random
 	tokens  float64
 	filled  time.Time
 	buckets map[bucketKey]*bucket
@@ -30,6 +33,18 @@ type Hit struct {
 	Call int       `json:"call,omitempty"`
 	Rule string    `json:"rule"`
 	What string    `json:"what"` // method and path, or the vault or region
+}
+
+// State is what of a Set outlives a restart: the text with its counters, the
+// times from which its rules count, and what struck. The token buckets begin
+// full again.
+type State struct {
+	Text    string      `json:"text"`
+	Since   []time.Time `json:"since,omitempty"`   // by rule
+	Calls   int         `json:"calls"`             // of Resource Manager, since the text was set
+	Matched []int       `json:"matched,omitempty"` // by rule
+	Draws   int         `json:"draws,omitempty"`   // of chance
+	Hits    []Hit       `json:"hits"`
 }
 
 // full is more than any bucket holds.
@@ -50,9 +65,32 @@ func NewSet(now func() time.Time) *Set {
 func (s *Set) Replace(text Text) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.text, s.since, s.calls, s.matched, s.hits = text, s.now(), 0, make([]int, len(text.Rules)), nil
+	now := s.now()
+	s.text, s.calls, s.matched, s.hits, s.draws = text, 0, make([]int, len(text.Rules)), nil, 0
+	s.since = slices.Repeat([]time.Time{now}, len(text.Rules))
 	s.random = rand.New(rand.NewPCG(text.Seed, text.Seed))
-	s.tokens, s.filled, s.buckets = full, s.since, map[bucketKey]*bucket{}
+	s.tokens, s.filled, s.buckets = full, now, map[bucketKey]*bucket{}
+}
+
+// Add puts further rules in force behind those that are. Counters go on; the
+// times of the new rules count from now. A seed in the text is left out where
+// rules are in force already.
+func (s *Set) Add(text Text) error {
+	s.mu.Lock()
+	if len(s.text.Rules) == 0 {
+		s.mu.Unlock()
+		s.Replace(text)
+		return nil
+	}
+	defer s.mu.Unlock()
+	if len(s.text.Rules)+len(text.Rules) > maxRules {
+		return fmt.Errorf("the text of faults has more than %d rules", maxRules)
+	}
+	for _, rule := range text.Rules {
+		s.text.Rules = append(slices.Clone(s.text.Rules), rule)
+		s.since, s.matched = append(s.since, s.now()), append(s.matched, 0)
+	}
+	return nil
 }
 
 // Text is the text that is in force.
@@ -62,11 +100,47 @@ func (s *Set) Text() Text {
 	return s.text
 }
 
+// State is the set's state, to be kept and restored.
+func (s *Set) State() State {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return State{
+		Text: s.text.String(), Since: slices.Clone(s.since), Calls: s.calls, Matched: slices.Clone(s.matched), Draws: s.draws,
+		Hits: append([]Hit{}, s.hits...),
+	}
+}
+
+// Restore takes a kept state up.
+func (s *Set) Restore(state State) error {
+	text, err := Parse(state.Text)
+	if err != nil {
+		return fmt.Errorf("restore faults: %w", err)
+	}
+	if len(state.Since) != len(text.Rules) || len(state.Matched) != len(text.Rules) {
+		return fmt.Errorf("restore faults: %d rules with %d times and %d counters", len(text.Rules), len(state.Since), len(state.Matched))
+	}
+	s.Replace(text)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.since, s.calls, s.matched, s.hits = slices.Clone(state.Since), state.Calls, slices.Clone(state.Matched), slices.Clone(state.Hits)
+	for range state.Draws {
+		s.draw()
+	}
+	return nil
+}
+
 // Hits are the faults that struck since the text was set, oldest first.
 func (s *Set) Hits() []Hit {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return append([]Hit{}, s.hits...)
+}
+
+// Strike notes that a rule has struck, and what it struck.
+func (s *Set) Strike(r Rule, what string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.strike(r, what)
 }
 
 func (s *Set) strike(r Rule, what string) {
@@ -77,9 +151,31 @@ func (s *Set) strike(r Rule, what string) {
 }
 
 // inForce reports whether it is the rule's time.
-func (s *Set) inForce(r Rule) bool {
-	passed := s.now().Sub(s.since)
+func (s *Set) inForce(i int) bool {
+	r, passed := s.text.Rules[i], s.now().Sub(s.since[i])
 	return passed >= r.After && (r.For == 0 || passed < r.After+r.For)
+}
+
+// Turn is a moment at which a rule comes into force, or ends.
+type Turn struct {
+	At   time.Time
+	Rule Rule
+	Ends bool
+}
+
+// Turns are the turns of the rules after one moment and up to another.
+func (s *Set) Turns(after, until time.Time) (turns []Turn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, r := range s.text.Rules {
+		from := s.since[i].Add(r.After)
+		for _, turn := range []Turn{{At: from, Rule: r}, {At: from.Add(r.For), Rule: r, Ends: true}} {
+			if turn.At.After(after) && !turn.At.After(until) && (!turn.Ends || r.For > 0) {
+				turns = append(turns, turn)
+			}
+		}
+	}
+	return turns
 }
 
 // Next counts a call of Resource Manager and gives the rules that strike it,
@@ -91,7 +187,7 @@ func (s *Set) Next(method, path string) []Rule {
 	lower := strings.ToLower(path)
 	var struck []Rule
 	for i, r := range s.text.Rules {
-		if r.Where != Calls || !s.inForce(r) || !s.matches(i, method, lower) {
+		if r.Where != Calls || !s.inForce(i) || !s.matches(i, method, lower) {
 			continue
 		}
 		s.strike(r, method+" "+path)
@@ -112,24 +208,44 @@ func (s *Set) matches(i int, method, path string) bool {
 	if r.Nth != 0 && r.Nth != s.matched[i] {
 		return false
 	}
-	return r.Chance == 0 || s.random.Float64() < r.Chance
+	return r.Chance == 0 || s.draw() < r.Chance
 }
 
-// Vault gives the rule that strikes a call of a vault's data plane.
-func (s *Set) Vault(name string) (Rule, bool) {
-	return s.first(Vault, strings.ToLower(name), "vault "+name)
+func (s *Set) draw() float64 {
+	s.draws++
+	return s.random.Float64()
 }
 
-// RegionDown reports whether a region is down. The region's name is that of
-// Azure, such as westeurope.
+// Vault gives the rule that strikes the calls of a vault's data plane now.
+func (s *Set) Vault(name string) (Rule, bool) { return s.first(Vault, name) }
+
+// VaultAt gives the rule that strikes, or will have struck, a vault's data
+// plane at a moment.
+func (s *Set) VaultAt(name string, at time.Time) (Rule, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, r := range s.text.Rules {
+		passed := at.Sub(s.since[i])
+		if r.Where == Vault && strings.EqualFold(r.Resource, name) && passed >= r.After && (r.For == 0 || passed < r.After+r.For) {
+			return r, true
+		}
+	}
+	return Rule{}, false
+}
+
+// Region gives the rule by which a region is down now. The region's name is
+// that of Azure, such as westeurope.
+func (s *Set) Region(name string) (Rule, bool) { return s.first(Region, name) }
+
+// RegionDown reports whether a region is down.
 func (s *Set) RegionDown(name string) bool {
-	_, down := s.first(Region, strings.ToLower(name), "region "+name)
+	_, down := s.first(Region, name)
 	return down
 }
 
-// Operation is how much longer an operation takes.
+// Operation is how much longer an operation takes that begins now.
 func (s *Set) Operation(kind string) time.Duration {
-	r, slow := s.first(Operation, strings.ToLower(kind), "operation "+kind)
+	r, slow := s.first(Operation, kind)
 	if !slow {
 		return 0
 	}
@@ -140,20 +256,19 @@ func (s *Set) Operation(kind string) time.Duration {
 func (s *Set) ReplicaDelay() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, r := range s.text.Rules {
-		if r.Where == Replica && s.inForce(r) {
+	for i, r := range s.text.Rules {
+		if r.Where == Replica && s.inForce(i) {
 			return r.Pause
 		}
 	}
 	return 0
 }
 
-func (s *Set) first(where Where, name, what string) (Rule, bool) {
+func (s *Set) first(where Where, name string) (Rule, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, r := range s.text.Rules {
-		if r.Where == where && r.Resource == name && s.inForce(r) {
-			s.strike(r, what)
+	for i, r := range s.text.Rules {
+		if r.Where == where && strings.EqualFold(r.Resource, name) && s.inForce(i) {
 			return r, true
 		}
 	}

@@ -28,8 +28,8 @@ func (s *Set) Throttled(principal, method string) (wait time.Duration, left int)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	left = -1
-	for _, r := range s.text.Rules {
-		if !s.inForce(r) {
+	for i, r := range s.text.Rules {
+		if !s.inForce(i) {
 			continue
 		}
 		switch r.Where {

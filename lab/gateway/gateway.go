@@ -32,6 +32,11 @@ type Options struct {
 	// HTTPSAddr and ProxyAddr are the loopback addresses to listen on; empty is
 	// 127.0.0.1 and a free port.
 	HTTPSAddr, ProxyAddr string
+	// Listen opens an address that is known to be loopback; nil: a socket.
+	Listen func(ctx context.Context, address string) (net.Listener, error)
+	// SQL serves the proxy's tunnels to port 1433 of logical servers' names, and
+	// closes them; nil: there are none.
+	SQL func(net.Conn)
 	// Log is told of refused hosts and failed handshakes; nil drops it.
 	Log *slog.Logger
 }
@@ -56,11 +61,14 @@ func Start(ctx context.Context, o Options) (*Gateway, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	httpsListener, err := listen(ctx, o.HTTPSAddr)
+	if o.Listen == nil {
+		o.Listen = listenTCP
+	}
+	httpsListener, err := o.listen(ctx, o.HTTPSAddr)
 	if err != nil {
 		return nil, fmt.Errorf("open the lab's HTTPS address: %w", err)
 	}
-	proxyListener, err := listen(ctx, o.ProxyAddr)
+	proxyListener, err := o.listen(ctx, o.ProxyAddr)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open the lab's proxy address: %w", err), httpsListener.Close())
 	}
@@ -96,7 +104,7 @@ func (g *Gateway) serve(run func() error) {
 }
 
 // listen opens a loopback address.
-func listen(ctx context.Context, address string) (net.Listener, error) {
+func (o Options) listen(ctx context.Context, address string) (net.Listener, error) {
 	if address == "" {
 		address = "127.0.0.1:0"
 	}
@@ -110,8 +118,12 @@ func listen(ctx context.Context, address string) (net.Listener, error) {
 	if ip, err := netip.ParseAddr(host); err != nil || !ip.IsLoopback() {
 		return nil, fmt.Errorf("address %q is not loopback: the lab listens on 127.0.0.1, ::1 or localhost only", address)
 	}
+	return o.Listen(ctx, net.JoinHostPort(host, port))
+}
+
+func listenTCP(ctx context.Context, address string) (net.Listener, error) {
 	var config net.ListenConfig
-	return config.Listen(ctx, "tcp", net.JoinHostPort(host, port))
+	return config.Listen(ctx, "tcp", address)
 }
 
 // BaseURL is the lab's own address, https://localhost:PORT.

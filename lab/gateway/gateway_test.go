@@ -78,7 +78,7 @@ func TestServed(t *testing.T) {
 		"login.microsoftonline.com": true, "LOGIN.microsoftonline.com": true, "sts.windows.net": true, "management.azure.com": true,
 		"graph.microsoft.com": true, "kv.vault.azure.net": true, "kv.vault.localhost": true, "localhost": true, "127.0.0.1": true, "::1": true,
 		"": false, "example.com": false, "vault.azure.net": false, ".vault.azure.net": false, "a.b.vault.azure.net": false, "-.vault.azure.net": false,
-		"one.database.windows.net": false, "notmanagement.azure.com": false, "127.0.0.2": false, "10.0.0.1": false, "kv.vault.azure.net:443": false,
+		"one.database.windows.net": true, "fog.secondary.database.windows.net": true, "a.b.database.windows.net": false, "database.windows.net": false, "notmanagement.azure.com": false, "127.0.0.2": false, "10.0.0.1": false, "kv.vault.azure.net:443": false,
 	} {
 		if got := gateway.Served(host); got != want {
 			t.Errorf("Served(%q) = %t, want %t", host, got, want)
@@ -443,5 +443,36 @@ func TestCloseCutsWhatDoesNotEnd(t *testing.T) {
 	defer cancel()
 	if err := g.Close(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		t.Error(err)
+	}
+}
+
+func TestTunnelsToSQL(t *testing.T) {
+	arrived := make(chan net.Conn, 1)
+	f := open(t, gateway.Options{SQL: func(conn net.Conn) { arrived <- conn }})
+	for target, want := range map[string]bool{
+		"one.database.windows.net:1433": true, "FOG.secondary.database.windows.net:1433": true, "one.database.usgovcloudapi.net:1433": true,
+		"one.database.windows.net:443": false, "one.database.windows.net:1434": false, "management.azure.com:1433": false, "a.b.database.windows.net:1433": false,
+	} {
+		conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", strings.TrimPrefix(f.ProxyURL(), "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		// What a hasty client sends along must reach the server too.
+		if _, err := fmt.Fprintf(conn, "CONNECT %s HTTP/1.1\r\nHost: x\r\n\r\nhello", target); err != nil {
+			t.Fatal(err)
+		}
+		status, err := bufio.NewReader(conn).ReadString('\n')
+		if err != nil || strings.Contains(status, " 200 ") != want {
+			t.Errorf("%s: %q, %v", target, status, err)
+		}
+		if want {
+			server := <-arrived
+			got := make([]byte, 5)
+			if _, err := io.ReadFull(server, got); err != nil || string(got) != "hello" {
+				t.Errorf("%s: %q, %v", target, got, err)
+			}
+			_ = server.Close()
+		}
+		_ = conn.Close()
 	}
 }

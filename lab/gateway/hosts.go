@@ -23,6 +23,7 @@ const (
 	toARM
 	toGraph
 	toVault
+	toSQL // by the proxy alone: it is not HTTP
 )
 
 // armHosts are Resource Manager's names.
@@ -49,6 +50,19 @@ func vaultSuffixes() []string {
 	return []string{localVaultSuffix, "vault.azure.net", "vault.usgovcloudapi.net", "vault.azure.cn", "vault.microsoftazure.de"}
 }
 
+// sqlSuffixes are what follows a logical server's name, or a failover group's.
+// Source: https://learn.microsoft.com/azure/azure-sql/database/failover-group-sql-db
+func sqlSuffixes() []string {
+	return []string{"database.windows.net", "database.usgovcloudapi.net", "database.chinacloudapi.cn"}
+}
+
+// isSQL reports whether a host is a server's name, or one of a failover
+// group's two listeners.
+func isSQL(host string) bool {
+	name, suffix, _ := strings.Cut(host, ".")
+	return isLabel(name) && slices.Contains(sqlSuffixes(), strings.TrimPrefix(suffix, "secondary."))
+}
+
 const localVaultSuffix = "vault.localhost"
 
 // Served reports whether the lab answers to a host name, given without a port.
@@ -69,6 +83,9 @@ func destinationOf(host string) destination {
 	}
 	if name, suffix, found := strings.Cut(host, "."); found && isLabel(name) && slices.Contains(vaultSuffixes(), suffix) {
 		return toVault
+	}
+	if isSQL(host) {
+		return toSQL
 	}
 	return nowhere
 }

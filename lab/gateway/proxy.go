@@ -15,10 +15,10 @@ import (
 // told to the log, since it would have left the machine.
 func (g *Gateway) serveProxy(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodConnect {
-		g.refuse(w, r, "This is the lab's proxy: it takes CONNECT to port 443 of Azure's names, and no plain HTTP.")
+		g.refuse(w, r, "This is the lab's proxy: it takes CONNECT to port 443 of Azure's names and port 1433 of its SQL servers, and no plain HTTP.")
 		return
 	}
-	if !g.reaches(r.Host) {
+	if !g.reaches(r.Host) && !g.reachesSQL(r.Host) {
 		g.refuse(w, r, fmt.Sprintf("The lab does not serve %s, and connects to nothing else: no request of a program that runs in the lab leaves this machine.", r.Host))
 		return
 	}
@@ -40,7 +40,12 @@ func (g *Gateway) serveProxy(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		g.options.Log.Debug("proxy.failed", "host", r.Host, "error", err)
 	}
-	if !g.tunnels.hand(&tunnel{Conn: conn, early: early}) {
+	through := &tunnel{Conn: conn, early: early}
+	if g.reachesSQL(r.Host) {
+		g.options.SQL(through)
+		return
+	}
+	if !g.tunnels.hand(through) {
 		_ = conn.Close() // the lab is closing
 	}
 }
@@ -56,7 +61,20 @@ func (g *Gateway) reaches(target string) bool {
 	if isLocal(lower) {
 		return port == g.port
 	}
+	if destinationOf(lower) == toSQL {
+		return false
+	}
 	return port == "443" || (port == g.port && strings.HasSuffix(lower, "."+localVaultSuffix))
+}
+
+// sqlPort is where logical servers listen.
+const sqlPort = "1433"
+
+// reachesSQL reports whether a CONNECT target is a logical server or a
+// failover group's listener.
+func (g *Gateway) reachesSQL(target string) bool {
+	host, port, err := net.SplitHostPort(target)
+	return err == nil && g.options.SQL != nil && port == sqlPort && destinationOf(host) == toSQL
 }
 
 func (g *Gateway) refuse(w http.ResponseWriter, r *http.Request, why string) {
@@ -70,6 +88,14 @@ func (g *Gateway) refuse(w http.ResponseWriter, r *http.Request, why string) {
 type tunnel struct {
 	net.Conn
 	early []byte
+}
+
+// CloseWrite ends the sending side, where the connection can.
+func (t *tunnel) CloseWrite() error {
+	if half, ok := t.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
 }
 
 // Read reads what the proxy had buffered, then from the connection.

@@ -50,7 +50,7 @@ func (t *Router) route(host, path string) http.Handler {
 		return t.Graph
 	case toVault:
 		return t.Vault
-	case nowhere:
+	case toSQL, nowhere:
 	}
 	return nil
 }

@@ -11,13 +11,21 @@ import (
 // second. It starts with the first key that is asked for, works in the
 // background until it is full, and then rests. It is safe for concurrent use.
 type rsaPool struct {
+	generate func(bits int) (*rsa.PrivateKey, error)
+	given    bool // by the service's options: nothing is kept ready
+
 	mu      sync.Mutex
 	ready   map[int][]*rsa.PrivateKey // by size in bits
 	filling map[int]bool
 }
 
-func newRSAPool() *rsaPool {
-	return &rsaPool{ready: map[int][]*rsa.PrivateKey{}, filling: map[int]bool{}}
+// newRSAPool makes a pool of the keys that generate makes; nil: new ones.
+func newRSAPool(generate func(bits int) (*rsa.PrivateKey, error)) *rsaPool {
+	given := generate != nil
+	if !given {
+		generate = generateRSA
+	}
+	return &rsaPool{generate: generate, given: given, ready: map[int][]*rsa.PrivateKey{}, filling: map[int]bool{}}
 }
 
 // roomFor is how many keys of a size are kept: none of the largest, which are
@@ -34,6 +42,9 @@ func roomFor(bits int) int {
 
 // take gives a key that nobody else gets.
 func (p *rsaPool) take(bits int) (*rsa.PrivateKey, error) {
+	if p.given {
+		return p.generate(bits)
+	}
 	p.mu.Lock()
 	var key *rsa.PrivateKey
 	if ready := p.ready[bits]; len(ready) > 0 {
@@ -47,12 +58,12 @@ func (p *rsaPool) take(bits int) (*rsa.PrivateKey, error) {
 	if key != nil {
 		return key, nil
 	}
-	return generateRSA(bits)
+	return p.generate(bits)
 }
 
 func (p *rsaPool) fill(bits int) {
 	for {
-		key, err := generateRSA(bits)
+		key, err := p.generate(bits)
 		p.mu.Lock()
 		if err == nil {
 			p.ready[bits] = append(p.ready[bits], key)

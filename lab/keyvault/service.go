@@ -4,6 +4,7 @@
 package keyvault
 
 import (
+	"crypto/rsa"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -30,7 +31,8 @@ type RoleChecker interface {
 	AuthorizeData(tx *store.Tx, caller entra.Claims, dataAction, scope string) (bool, error)
 }
 
-// Options are what the service needs. All fields are required.
+// Options are what the service needs. All fields without a word on their zero
+// value are required.
 type Options struct {
 	Store      *store.Store
 	Sealer     *store.Sealer
@@ -44,7 +46,10 @@ type Options struct {
 	LoginURL func(*http.Request) string
 	TenantID string
 	NewID    func() string // gives GUIDs
-	Log      *slog.Logger
+	// NewRSA makes RSA keys of a size in bits, each time another; nil generates
+	// them.
+	NewRSA func(bits int) (*rsa.PrivateKey, error)
+	Log    *slog.Logger
 }
 
 // Service is the resource provider and the data plane of all vaults. It is
@@ -69,7 +74,7 @@ func New(o Options) *Service {
 		vaults:  store.NewTable[vault]("keyvault/vaults"),
 		keys:    store.NewTable[keyRecord]("keyvault/keys"),
 		due:     store.NewTable[dueTask]("keyvault/due"),
-		pool:    newRSAPool(),
+		pool:    newRSAPool(o.NewRSA),
 		views:   newViewCache(),
 	}
 	s.operations = dataOperations()

@@ -161,7 +161,7 @@ func (s *Service) probeKey(ctx context.Context, server Server, uri string) error
 		return s.keyRefusal(server, uri, err)
 	}
 	if string(opened) != string(probe) {
-		return fmt.Errorf("probe of %s as %s: %w", uri, server.Name, errWrongDEK)
+		return fmt.Errorf("probe of %s as %s: the vault gave back another value", uri, server.Name)
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/crosskeys/crosskeys/lab/arm"
+	"github.com/crosskeys/crosskeys/lab/instance"
 	"github.com/crosskeys/crosskeys/lab/latency"
 	"github.com/crosskeys/crosskeys/lab/store"
 )
@@ -18,7 +19,9 @@ const (
 	updateDatabase = "UpdateLogicalDatabase"
 	dropDatabase   = "DropLogicalDatabase"
 
-	statusOnline = "Online"
+	statusOnline       = string(instance.Online)
+	statusCreating     = string(instance.Creating)
+	statusInaccessible = string(instance.Inaccessible)
 )
 
 func (s *Service) databaseRoutes() []arm.Route {
@@ -109,6 +112,7 @@ func (b databaseRequest) text(name string) string {
 type databasePayload struct {
 	Database Database
 	Source   *DBRef // the primary that a new geo-secondary replicates
+	Restore  *restorePayload
 }
 
 // The characters that Azure SQL refuses in a database's name.
@@ -127,7 +131,7 @@ func (s *Service) putDatabase(ctx context.Context, r *arm.Request) (*arm.Respons
 		if server, err = s.server(tx, r); err != nil {
 			return err
 		}
-		db, exists, err = s.databases.Get(tx, refOf(server.Name, r.Param("databaseName")).key())
+		db, exists, err = s.databases.Get(tx, refOf(server.Name, r.Param("databaseName")).String())
 		return err
 	})
 	switch {
@@ -155,11 +159,15 @@ func (s *Service) makeDatabase(ctx context.Context, r *arm.Request, server Serve
 		return nil, err
 	}
 	payload := databasePayload{Database: Database{
-		Server: server.Name, Name: name, ID: s.NewID(), Status: statusOnline, CreatedAt: s.Clock.Now(), Encrypted: true,
+		Server: server.Name, Name: name, ID: s.NewID(), Status: statusOnline, CreatedAt: s.Clock.Now(),
 		Sku: SKU{Name: "GP_Gen5_2"}, Given: kept(body.Properties), Secondary: body.text("secondaryType"),
 	}}
 	applyDatabase(&payload.Database, body)
-	if strings.EqualFold(body.text("createMode"), "Secondary") {
+	var err error
+	if payload.Restore, err = s.wantRestore(body); err != nil {
+		return nil, err
+	}
+	if mode := body.text("createMode"); strings.EqualFold(mode, "Secondary") || strings.EqualFold(mode, "OnlineSecondary") {
 		source, err := s.sourceOf(body.text("sourceDatabaseId"))
 		if err != nil {
 			return nil, err
@@ -178,7 +186,7 @@ func (s *Service) makeDatabase(ctx context.Context, r *arm.Request, server Serve
 	return s.acceptAlone(ctx, r, op, payload, databaseBusy(name))
 }
 
-func databaseHold(ref DBRef) string { return "database " + ref.key() }
+func databaseHold(ref DBRef) string { return "database " + ref.String() }
 
 func databaseBusy(name string) *arm.Error {
 	return arm.Refuse(http.StatusConflict, "ManagementServiceDatabaseBusy", "Database '%s' is busy with another operation. Please try your operation later.", name)
@@ -201,7 +209,7 @@ func (s *Service) requireNoRotation(server Server) error {
 // without effect.
 func unsupportedDatabase(body databaseRequest) error {
 	switch mode := strings.ToLower(body.text("createMode")); mode {
-	case "", "default", "secondary", "onlinesecondary":
+	case "", "default", "secondary", "onlinesecondary", modePointInTime, modeRestore, modeLongTerm, modeCopy:
 	default:
 		return notInLab("createMode " + body.text("createMode"))
 	}
@@ -257,6 +265,9 @@ func (s *Service) changeDatabase(ctx context.Context, r *arm.Request, server Ser
 	}}); err != nil {
 		return nil, err
 	}
+	if err := s.requireOnline(refOf(server.Name, db.Name)); err != nil {
+		return nil, err
+	}
 	applyDatabase(&db, body)
 	if db.Given == nil {
 		db.Given = map[string]json.RawMessage{}
@@ -277,12 +288,12 @@ func (s *Service) executeUpdateDatabase(_ context.Context, op arm.Operation) (ar
 	}
 	return func(tx *store.Tx) error {
 		ref := refOf(wanted.Database.Server, wanted.Database.Name)
-		db, found, err := s.databases.Get(tx, ref.key())
+		db, found, err := s.databases.Get(tx, ref.String())
 		if err != nil || !found {
 			return firstOf(err, notFound("Microsoft.Sql/servers/databases", wanted.Database.Name))
 		}
 		db.Tags, db.Sku, db.Given = wanted.Database.Tags, wanted.Database.Sku, wanted.Database.Given
-		return s.databases.Put(tx, ref.key(), db)
+		return s.databases.Put(tx, ref.String(), db)
 	}, nil
 }
 
@@ -292,27 +303,80 @@ func (s *Service) executeCreateDatabase(ctx context.Context, op arm.Operation) (
 		return nil, err
 	}
 	if wanted.Source != nil {
-		return s.createReplica(ctx, *wanted.Source, wanted.Database, "")
+		return s.seedReplicas(ctx, []newReplica{{Source: *wanted.Source, Database: wanted.Database}})
+	}
+	if wanted.Restore != nil {
+		return s.executeRestore(ctx, wanted)
 	}
 	server, err := s.readServer(wanted.Database.Server)
 	if err != nil {
 		return nil, err
 	}
-	db := wanted.Database
-	if db.DEK, err = s.newDEK(ctx, server); err != nil {
+	if err := s.makeFiles(ctx, server, wanted.Database); err != nil {
 		return nil, err
 	}
-	return func(tx *store.Tx) error { return s.putNewDatabase(tx, db) }, nil
+	return func(tx *store.Tx) error { return s.putNewDatabase(tx, wanted.Database) }, nil
+}
+
+// makeFiles makes an empty database's files, with a DEK of its own. What an
+// earlier attempt made stays.
+func (s *Service) makeFiles(ctx context.Context, server Server, db Database) error {
+	if err := s.requireFree(db); err != nil {
+		return err
+	}
+	dek, err := s.newDEK(ctx, server)
+	if err != nil {
+		return err
+	}
+	defer clear(dek.Key)
+	return s.instances.Create(ctx, refOf(db.Server, db.Name), db.ID, dek)
+}
+
+// requireFree refuses a new database whose name another one has.
+func (s *Service) requireFree(db Database) error {
+	return s.Store.View(func(tx *store.Tx) error {
+		_, there, err := s.databases.Get(tx, refOf(db.Server, db.Name).String())
+		if err == nil && there {
+			err = databaseExists(db)
+		}
+		return err
+	})
+}
+
+func databaseExists(db Database) *arm.Error {
+	return arm.Refuse(http.StatusConflict, "RemoteDatabaseExists", "The database '%s' already exists on server '%s'.", db.Name, db.Server)
+}
+
+// requireOnline refuses what a database that has lost its key, or is being
+// made, does not take.
+// Source: https://learn.microsoft.com/azure/azure-sql/database/transparent-data-encryption-byok-overview#inaccessible-tde-protector
+func (s *Service) requireOnline(ref DBRef) error {
+	return s.Store.View(func(tx *store.Tx) error {
+		db, found, err := s.databases.Get(tx, ref.String())
+		if err != nil || !found {
+			return firstOf(err, notFound("Microsoft.Sql/servers/databases", ref.Database))
+		}
+		if db.Status != statusOnline {
+			return arm.Refuse(http.StatusConflict, "InvalidDatabaseStateForOperation",
+				"The operation cannot be performed since the database '%s' is not in a valid state: it is %s.", db.Name, db.Status)
+		}
+		return nil
+	})
 }
 
 func (s *Service) putNewDatabase(tx *store.Tx, db Database) error {
 	ref := refOf(db.Server, db.Name)
-	if _, there, err := s.databases.Get(tx, ref.key()); err != nil || there {
-		return firstOf(err, arm.Refuse(http.StatusConflict, "RemoteDatabaseExists", "The database '%s' already exists on server '%s'.", db.Name, db.Server))
+	if _, there, err := s.databases.Get(tx, ref.String()); err != nil || there {
+		return firstOf(err, databaseExists(db))
 	}
-	if err := s.databases.Put(tx, ref.key(), db); err != nil {
+	db, err := s.numbered(tx, db)
+	if err != nil {
 		return err
 	}
+	if err := s.databases.Put(tx, ref.String(), db); err != nil {
+		return err
+	}
+	tx.OnCommit(s.archive.nudge) // its first backup
 	// The protector may have changed while the DEK was being wrapped.
 	return s.task(tx, taskRewrap, latency.Rewrap, ref)
 }
@@ -326,55 +390,9 @@ func (s *Service) databaseResult(tx *store.Tx, op arm.Operation) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	db, found, err := s.databases.Get(tx, refOf(server.Name, wanted.Database.Name).key())
+	db, found, err := s.databases.Get(tx, refOf(server.Name, wanted.Database.Name).String())
 	if err != nil || !found {
 		return nil, err
 	}
 	return s.databaseView(tx, server, db)
-}
-
-func (s *Service) deleteDatabase(ctx context.Context, r *arm.Request) (*arm.Response, error) {
-	var server Server
-	var db Database
-	found := false
-	err := s.Store.View(func(tx *store.Tx) (err error) {
-		if server, err = s.server(tx, r); err != nil {
-			return err
-		}
-		db, found, err = s.databases.Get(tx, refOf(server.Name, r.Param("databaseName")).key())
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	if !found {
-		return &arm.Response{Status: http.StatusNoContent}, nil
-	}
-	ref := refOf(server.Name, db.Name)
-	op := s.operation(r, server, dropDatabase, "database")
-	op.Resource, op.RetryAfter, op.Holds = server.ID()+"/databases/"+db.Name, 15*time.Second, []string{databaseHold(ref)}
-	return s.acceptAlone(ctx, r, op, databasePayload{Database: db}, databaseBusy(db.Name))
-}
-
-func (s *Service) executeDropDatabase(_ context.Context, op arm.Operation) (arm.Commit, error) {
-	var wanted databasePayload
-	if err := op.Decode(&wanted); err != nil {
-		return nil, err
-	}
-	ref := refOf(wanted.Database.Server, wanted.Database.Name)
-	return func(tx *store.Tx) error {
-		links, err := s.linksOfDatabase(tx, ref)
-		if err != nil {
-			return err
-		}
-		for _, link := range links {
-			if err := s.endLink(tx, link); err != nil {
-				return err
-			}
-		}
-		if err := s.leaveGroup(tx, ref, links); err != nil {
-			return err
-		}
-		return s.databases.Delete(tx, ref.key())
-	}, nil
 }

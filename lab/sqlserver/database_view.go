@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/crosskeys/crosskeys/lab/arm"
+	"github.com/crosskeys/crosskeys/lab/instance"
 	"github.com/crosskeys/crosskeys/lab/store"
 )
 
@@ -29,7 +30,7 @@ func (s *Service) databaseView(tx *store.Tx, server Server, db Database) (databa
 	sku, objective := skuOf(db.Sku)
 	properties := map[string]any{
 		"collation": "SQL_Latin1_General_CP1_CI_AS", "catalogCollation": "SQL_Latin1_General_CP1_CI_AS", "maxSizeBytes": int64(34359738368),
-		"status": db.Status, "databaseId": db.ID, "creationDate": arm.Timestamp(db.CreatedAt),
+		"status": s.statusOf(db), "databaseId": db.ID, "creationDate": arm.Timestamp(db.CreatedAt),
 		"currentServiceObjectiveName": objective, "requestedServiceObjectiveName": objective, "currentSku": sku,
 		"zoneRedundant": false, "readScale": "Disabled", "currentBackupStorageRedundancy": "Geo", "requestedBackupStorageRedundancy": "Geo",
 		"maintenanceConfigurationId": "/subscriptions/" + server.Subscription + "/providers/Microsoft.Maintenance/publicMaintenanceConfigurations/SQL_Default",
@@ -45,6 +46,11 @@ func (s *Service) databaseView(tx *store.Tx, server Server, db Database) (databa
 	}
 	for name, raw := range db.Given {
 		properties[name] = raw
+	}
+	if kept := s.archive.opened(db.ID); kept != nil {
+		if earliest, _, restorable := kept.Range(); restorable {
+			properties["earliestRestoreDate"] = arm.Timestamp(earliest)
+		}
 	}
 	if db.Secondary != "" {
 		properties["secondaryType"] = db.Secondary
@@ -121,4 +127,16 @@ func firstText(a, b string) string {
 		return a
 	}
 	return b
+}
+
+// statusOf is what a database shows as its status: the record's, or that of
+// its files when the record knows nothing against it.
+func (s *Service) statusOf(db Database) string {
+	if db.Status != statusOnline || db.Name == master {
+		return db.Status
+	}
+	if status, _ := s.instances.Status(refOf(db.Server, db.Name)); status == instance.Inaccessible || status == instance.Offline {
+		return string(status)
+	}
+	return statusOnline
 }

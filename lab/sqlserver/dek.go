@@ -4,54 +4,33 @@ import (
 	"context"
 	"crypto/aes"
 	"crypto/cipher"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
 
+	"github.com/crosskeys/crosskeys/lab/engine"
 	"github.com/crosskeys/crosskeys/lab/store"
 )
 
-// DEK is a database encryption key as it lies at rest: wrapped, never in the
-// clear. A geo-secondary holds its primary's record, still wrapped by the
-// primary's protector.
-type DEK struct {
-	Wrapped []byte `json:"wrapped,omitempty"` // empty: the database has none
-	// KeyURI names the customer-managed key that wraps; empty when the built-in
-	// certificate of the server ServiceOf does.
-	KeyURI     string    `json:"keyUri,omitempty"`
-	ServiceOf  string    `json:"serviceOf,omitempty"`
-	Thumbprint string    `json:"thumbprint,omitempty"`
-	SetAt      time.Time `json:"setAt"`
-	// Check is a known text sealed under the DEK: unwrapping to a wrong key is
-	// noticed, never taken for the right one.
-	Check []byte `json:"check,omitempty"`
-}
+// dekSize is the size of a DEK in bytes: AES-256.
+const dekSize = 32
 
-const (
-	dekSize   = 32 // bytes: AES-256
-	checkText = "database encryption key"
-)
-
-// errWrongDEK is returned when what was unwrapped is not the database's key.
-var errWrongDEK = errors.New("the unwrapped key does not open the database")
-
-// newDEK makes a DEK and has it wrapped by the server's protector.
-func (s *Service) newDEK(ctx context.Context, server Server) (DEK, error) {
+// newDEK makes a DEK and has it wrapped by the server's protector. The caller
+// clears its key.
+func (s *Service) newDEK(ctx context.Context, server Server) (*engine.PlainDEK, error) {
 	plain := make([]byte, dekSize)
-	defer clear(plain)
 	if _, err := io.ReadFull(s.Random, plain); err != nil {
-		return DEK{}, fmt.Errorf("make database encryption key: %w", err)
+		return nil, fmt.Errorf("make database encryption key: %w", err)
 	}
-	aead, err := dekCipher(plain)
+	now := s.Clock.Now()
+	wrapped, err := s.wrapDEK(ctx, server, plain, engine.WrappedDEK{ID: s.NewID(), CreatedAt: now})
 	if err != nil {
-		return DEK{}, err
+		clear(plain)
+		return nil, err
 	}
-	check := aead.Seal(nil, nil, []byte(checkText), nil)
-	return s.wrapDEK(ctx, server, plain, check)
+	return &engine.PlainDEK{Wrapped: wrapped, Key: plain}, nil
 }
 
 func dekCipher(plain []byte) (cipher.AEAD, error) {
@@ -62,54 +41,49 @@ func dekCipher(plain []byte) (cipher.AEAD, error) {
 	return cipher.NewGCMWithRandomNonce(block)
 }
 
-// wrapDEK wraps plain by the server's protector, as the server's identity.
-func (s *Service) wrapDEK(ctx context.Context, server Server, plain, check []byte) (DEK, error) {
-	dek := DEK{KeyURI: server.Protector.URI, SetAt: s.Clock.Now(), Check: check}
+// wrapDEK wraps plain, the key that dek names, by the server's protector, as
+// the server's identity.
+func (s *Service) wrapDEK(ctx context.Context, server Server, plain []byte, dek engine.WrappedDEK) (engine.WrappedDEK, error) {
+	dek.KeyURI, dek.ServiceOf, dek.SetAt = server.Protector.URI, "", s.Clock.Now()
+	var err error
 	if dek.KeyURI == "" {
-		wrapped, err := s.sealWithServiceKey(server, plain)
-		dek.Wrapped, dek.ServiceOf, dek.Thumbprint = wrapped, server.key(), server.ServiceThumbprint
+		dek.ServiceOf, dek.Thumbprint = server.key(), server.ServiceThumbprint
+		dek.Wrapped, err = s.sealWithServiceKey(server, plain)
 		return dek, err
 	}
 	principal, err := s.principalOf(server)
 	if err != nil {
-		return DEK{}, err
+		return dek, err
 	}
 	if dek.Wrapped, err = s.Vault.Wrap(ctx, principal, dek.KeyURI, plain); err != nil {
-		return DEK{}, s.keyRefusal(server, dek.KeyURI, err)
+		return dek, s.keyRefusal(server, dek.KeyURI, err)
 	}
 	key, err := s.registeredKey(server, server.Protector.KeyName)
 	dek.Thumbprint = key.Thumbprint
 	return dek, err
 }
 
-// openDEK unwraps as the server's identity and makes sure that the result is
-// the database's key. The caller clears the result when done with it.
-func (s *Service) openDEK(ctx context.Context, server Server, dek DEK) ([]byte, error) {
-	var plain []byte
-	var err error
+// openDEK unwraps as the server's identity. That the result is the database's
+// key, the engine makes sure of. The caller clears it when done with it.
+func (s *Service) openDEK(ctx context.Context, server Server, dek engine.WrappedDEK) ([]byte, error) {
 	if dek.KeyURI == "" {
-		plain, err = s.openWithServiceKey(dek)
-	} else {
-		plain, err = s.unwrapAs(ctx, server, dek)
+		return s.openWithServiceKey(dek)
 	}
+	return s.unwrapAs(ctx, server, dek)
+}
+
+// openFor is the instances' Opener.
+func (s *Service) openFor(ctx context.Context, server string, dek engine.WrappedDEK) ([]byte, error) {
+	record, err := s.readServer(server)
 	if err != nil {
 		return nil, err
 	}
-	aead, err := dekCipher(plain)
-	if err != nil {
-		return nil, err
-	}
-	text, err := aead.Open(nil, nil, dek.Check, nil)
-	if err != nil || string(text) != checkText {
-		clear(plain)
-		return nil, errWrongDEK
-	}
-	return plain, nil
+	return s.openDEK(ctx, record, dek)
 }
 
 // unwrapAs unwraps through a key that is registered on the server: the very
 // key that wrapped, or one of the same material in another vault.
-func (s *Service) unwrapAs(ctx context.Context, server Server, dek DEK) ([]byte, error) {
+func (s *Service) unwrapAs(ctx context.Context, server Server, dek engine.WrappedDEK) ([]byte, error) {
 	principal, err := s.principalOf(server)
 	if err != nil {
 		return nil, err
@@ -168,7 +142,7 @@ func (s *Service) sealWithServiceKey(server Server, plain []byte) ([]byte, error
 	return aead.Seal(nil, nil, plain, []byte(server.key())), nil
 }
 
-func (s *Service) openWithServiceKey(dek DEK) ([]byte, error) {
+func (s *Service) openWithServiceKey(dek engine.WrappedDEK) ([]byte, error) {
 	var server Server
 	err := s.Store.View(func(tx *store.Tx) error {
 		found := false

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/crosskeys/crosskeys/lab/arm"
+	"github.com/crosskeys/crosskeys/lab/georep"
 	"github.com/crosskeys/crosskeys/lab/latency"
 	"github.com/crosskeys/crosskeys/lab/store"
 )
@@ -112,7 +113,7 @@ func (s *Service) groupView(tx *store.Tx, server Server, group Group) (groupBody
 		}
 	}
 	for _, name := range group.Databases {
-		db, found, err := s.databases.Get(tx, refOf(server.Name, name).key())
+		db, found, err := s.databases.Get(tx, refOf(server.Name, name).String())
 		if err != nil {
 			return groupBody{}, err
 		}
@@ -128,10 +129,13 @@ func (s *Service) groupView(tx *store.Tx, server Server, group Group) (groupBody
 // groupState is the worst state of the group's links.
 func (s *Service) groupState(tx *store.Tx, group Group) (string, error) {
 	entries, err := s.links.Scan(tx, "")
-	state := stateCatchUp
+	state := string(georep.CatchUp)
 	for _, entry := range entries {
-		if entry.Record.Group == group.Name && entry.Record.State != stateCatchUp {
-			state = entry.Record.State
+		if entry.Record.Group != group.Name {
+			continue
+		}
+		if now, _ := s.linkState(entry.Record); now != string(georep.CatchUp) {
+			state = now
 		}
 	}
 	return state, err

@@ -2,10 +2,11 @@ package sqlserver
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"slices"
 	"strings"
+
+	"github.com/google/uuid"
 
 	"github.com/crosskeys/crosskeys/lab/arm"
 	"github.com/crosskeys/crosskeys/lab/store"
@@ -30,23 +31,23 @@ func (s *Service) executeUpsertGroup(ctx context.Context, op arm.Operation) (arm
 	if err := s.requirePartnersHold(ctx, wanted); err != nil {
 		return nil, err
 	}
-	commits := []arm.Commit{func(tx *store.Tx) error { return s.adoptLinks(tx, wanted) }}
-	for _, name := range wanted.Databases {
-		for _, member := range wanted.Members {
-			commit, err := s.memberReplica(ctx, wanted, member, name)
-			if err != nil {
-				return nil, err
-			}
-			if commit != nil {
-				commits = append(commits, commit)
-			}
-		}
+	// The ids are of the operation, so that a repeat finds what it began.
+	missing, err := s.missingReplicas(wanted, func(member, database string) string {
+		return uuid.NewSHA1(uuid.NameSpaceURL, []byte(op.ID+"/"+member+"/"+database)).String()
+	})
+	if err != nil {
+		return nil, err
+	}
+	seeded, err := s.seedReplicas(ctx, missing)
+	if err != nil {
+		return nil, err
 	}
 	return func(tx *store.Tx) error {
-		for _, commit := range commits {
-			if err := commit(tx); err != nil {
-				return err
-			}
+		if err := seeded(tx); err != nil {
+			return err
+		}
+		if err := s.adoptLinks(tx, wanted); err != nil {
+			return err
 		}
 		return s.groups.Put(tx, strings.ToLower(wanted.Name), wanted)
 	}, nil
@@ -110,35 +111,44 @@ func (s *Service) adoptLinks(tx *store.Tx, group Group) error {
 	return nil
 }
 
-// memberReplica gives the making of a database's replica on a member; nil
-// where the member is the primary or has it.
-func (s *Service) memberReplica(ctx context.Context, group Group, member, database string) (arm.Commit, error) {
-	if member == group.Primary {
-		return nil, nil
-	}
-	source := DBRef{Server: group.Primary, Database: database}
-	linked := false
-	var primary Database
-	err := s.Store.View(func(tx *store.Tx) error {
-		links, err := s.linksOfDatabase(tx, source)
-		for _, link := range links {
-			linked = linked || link.Secondary.Server == member
+// missingReplicas lists the replicas that the members lack.
+func (s *Service) missingReplicas(group Group, id func(member, database string) string) (missing []newReplica, err error) {
+	err = s.Store.View(func(tx *store.Tx) error {
+		for _, name := range group.Databases {
+			source := DBRef{Server: group.Primary, Database: name}
+			primary, found, err := s.databases.Get(tx, source.String())
+			if err != nil || !found {
+				return firstOf(err, notFound("Microsoft.Sql/servers/databases", name))
+			}
+			links, err := s.linksOfDatabase(tx, source)
+			if err != nil {
+				return err
+			}
+			for _, member := range group.Members {
+				if member == group.Primary || s.seededOn(tx, links, member) {
+					continue
+				}
+				missing = append(missing, newReplica{Source: source, Group: group.Name, Database: Database{
+					Server: member, Name: primary.Name, ID: id(member, name), CreatedAt: s.Clock.Now(), Secondary: "Geo", Tags: primary.Tags,
+				}})
+			}
 		}
-		if err != nil {
-			return err
-		}
-		primary, _, err = s.databases.Get(tx, source.key())
-		return err
+		return nil
 	})
-	if err != nil || linked {
-		return nil, err
+	return missing, err
+}
+
+// seededOn reports whether one of the links leads to the member, and its
+// replica is more than begun.
+func (s *Service) seededOn(tx *store.Tx, links []Link, member string) bool {
+	for _, link := range links {
+		if link.Secondary.Server != member {
+			continue
+		}
+		db, found, err := s.databases.Get(tx, link.Secondary.String())
+		return err == nil && found && db.Status != statusCreating
 	}
-	replica := Database{
-		Server: member, Name: primary.Name, ID: s.NewID(), Status: statusOnline, CreatedAt: s.Clock.Now(),
-		Secondary: "Geo", Tags: primary.Tags,
-	}
-	commit, err := s.createReplica(ctx, source, replica, group.Name)
-	return commit, err
+	return false
 }
 
 func (s *Service) failoverGroupHandler(kind string) arm.Handler {
@@ -175,33 +185,33 @@ func (s *Service) executeFailoverGroup(ctx context.Context, op arm.Operation) (a
 	if err := op.Decode(&payload); err != nil {
 		return nil, err
 	}
-	if op.Kind != forceFailoverGroup {
-		err := s.requireGroupInStep(ctx, payload)
-		if _, refused := errors.AsType[*arm.Error](err); err != nil && (op.Kind == failoverGroup || !refused) {
-			return nil, err
-		}
+	links, err := s.linksToTurn(payload)
+	if err != nil {
+		return nil, err
 	}
-	return func(tx *store.Tx) error { return s.swapRoles(tx, payload) }, nil
+	mode := plannedFailover
+	switch op.Kind {
+	case forceFailoverGroup:
+		mode = forcedFailover
+	case tryFailoverGroup:
+		mode = triedFailover
+	}
+	return s.failOver(ctx, links, mode, func(tx *store.Tx) error { return s.swapRoles(tx, payload) })
 }
 
-func (s *Service) requireGroupInStep(ctx context.Context, payload groupPayload) error {
-	var links []Link
-	err := s.Store.View(func(tx *store.Tx) (err error) {
-		links, err = s.linksOf(tx, payload.Server)
+// linksToTurn are the group's links that lead to the called member.
+func (s *Service) linksToTurn(payload groupPayload) (turning []Link, err error) {
+	to := strings.ToLower(payload.Server)
+	err = s.Store.View(func(tx *store.Tx) error {
+		links, err := s.linksOf(tx, to)
+		for _, link := range links {
+			if link.Group == payload.Group.Name && link.Secondary.Server == to {
+				turning = append(turning, link)
+			}
+		}
 		return err
 	})
-	if err != nil {
-		return err
-	}
-	for _, link := range links {
-		if link.Group != payload.Group.Name {
-			continue
-		}
-		if err := s.requireInStep(ctx, link); err != nil {
-			return err
-		}
-	}
-	return nil
+	return turning, err
 }
 
 func (s *Service) swapRoles(tx *store.Tx, payload groupPayload) error {

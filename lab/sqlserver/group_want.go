@@ -191,7 +191,7 @@ func (s *Service) wantDatabases(tx *store.Tx, server Server, wanted *Group, body
 		if err != nil {
 			return invalidGroup("InvalidDatabases", "The database id '%s' is not a properly constructed resource id.", id)
 		}
-		_, found, err := s.databases.Get(tx, ref.key())
+		_, found, err := s.databases.Get(tx, ref.String())
 		if err != nil {
 			return err
 		}

@@ -323,7 +323,7 @@ func (s *Service) checkKeyUnused(tx *store.Tx, wanted keyPayload) error {
 		return err
 	}
 	for _, db := range databases {
-		if db.DEK.KeyURI == key.URI {
+		if dek := s.dekOf(refOf(server.Name, db.Name)); dek != nil && dek.KeyURI == key.URI {
 			return arm.Refuse(http.StatusConflict, "AzureKeyVaultKeyInUse",
 				"The server key '%s' cannot be deleted because it is currently in use by '%s'.", key.Name, db.Name)
 		}

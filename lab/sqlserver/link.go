@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/crosskeys/crosskeys/lab/arm"
+	"github.com/crosskeys/crosskeys/lab/georep"
 	"github.com/crosskeys/crosskeys/lab/latency"
 	"github.com/crosskeys/crosskeys/lab/store"
 )
@@ -69,20 +70,31 @@ func (s *Service) linkView(tx *store.Tx, server Server, link Link) (linkBody, er
 	if err != nil {
 		return linkBody{}, err
 	}
-	partnerDB, _, err := s.databases.Get(tx, other.key())
+	partnerDB, _, err := s.databases.Get(tx, other.String())
 	if err != nil {
 		return linkBody{}, err
 	}
-	myDB, _, err := s.databases.Get(tx, mine.key())
+	myDB, _, err := s.databases.Get(tx, mine.String())
+	state, percent := s.linkState(link)
 	return linkBody{
 		ID: server.ID() + "/databases/" + myDB.Name + "/replicationLinks/" + link.ID, Name: link.ID,
 		Properties: linkProperties{
 			PartnerServer: partner.Name, PartnerDatabase: partnerDB.Name, PartnerDatabaseID: partner.ID() + "/databases/" + partnerDB.Name,
 			PartnerLocation: regionDisplay(partner.Location), Role: role, PartnerRole: partnerRole, ReplicationMode: "ASYNC",
-			StartTime: arm.Timestamp(link.StartedAt), PercentComplete: link.Percent, ReplicationState: link.State,
+			StartTime: arm.Timestamp(link.StartedAt), PercentComplete: percent, ReplicationState: state,
 			IsTerminationAllowed: link.Group == "", LinkType: "GEO",
 		},
 	}, err
+}
+
+// linkState is a link's replicationState and percentComplete. One that has
+// not begun is PENDING.
+func (s *Service) linkState(link Link) (string, int) {
+	status, known := s.instances.LinkStatus(link.ID)
+	if !known {
+		return string(georep.Pending), 0
+	}
+	return string(status.State), status.PercentComplete
 }
 
 func (s *Service) listServerLinks(_ context.Context, r *arm.Request) (*arm.Response, error) {
@@ -228,18 +240,24 @@ func (s *Service) executeFailoverLink(ctx context.Context, op arm.Operation) (ar
 	if err != nil {
 		return nil, err
 	}
-	if op.Kind == failoverLink {
-		if err := s.requireInStep(ctx, link); err != nil {
-			return nil, err
-		}
+	if link.Secondary != payload.To {
+		return nil, linkHasChanged(link)
 	}
-	return func(tx *store.Tx) error {
+	mode := forcedFailover
+	if op.Kind == failoverLink {
+		mode = plannedFailover
+	}
+	return s.failOver(ctx, []Link{link}, mode, func(tx *store.Tx) error {
 		now, found, err := s.links.Get(tx, link.ID)
 		if err != nil || !found || now.Secondary != payload.To {
-			return firstOf(err, arm.Refuse(http.StatusBadRequest, "IncorrectReplicationLinkState", "The replication link '%s' has changed.", link.ID))
+			return firstOf(err, linkHasChanged(link))
 		}
 		return s.turn(tx, now.Primary, now.Secondary)
-	}, nil
+	})
+}
+
+func linkHasChanged(link Link) *arm.Error {
+	return arm.Refuse(http.StatusBadRequest, "IncorrectReplicationLinkState", "The replication link '%s' has changed.", link.ID)
 }
 
 func (s *Service) linkResult(tx *store.Tx, op arm.Operation) (any, error) {

@@ -11,7 +11,8 @@ import (
 )
 
 // setting is a sub-resource that always exists and keeps what is put: clients
-// read it on every refresh. What it says has no effect in the lab.
+// read it on every refresh. Of what it says, the retention of backups alone
+// has an effect in the lab.
 type setting struct {
 	ofDatabase bool
 	segment    string // of the path, and of the type
@@ -33,7 +34,7 @@ func settings() []setting {
 }
 
 func (s *Service) policyRoutes() []arm.Route {
-	routes := []arm.Route{{Method: http.MethodGet, Pattern: serverPath + "/restorableDroppedDatabases", Handle: s.listNothing}}
+	var routes []arm.Route
 	for _, each := range settings() {
 		path := serverPath
 		if each.ofDatabase {
@@ -47,19 +48,6 @@ func (s *Service) policyRoutes() []arm.Route {
 		)
 	}
 	return routes
-}
-
-// listNothing lists the dropped databases that could be restored: none, since
-// the lab keeps no backups.
-func (s *Service) listNothing(_ context.Context, r *arm.Request) (*arm.Response, error) {
-	err := s.Store.View(func(tx *store.Tx) error {
-		_, err := s.server(tx, r)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	return arm.OK(listOf([]any{})), nil
 }
 
 type settingBody struct {
@@ -128,6 +116,9 @@ func (s *Service) putSetting(each setting) arm.Handler {
 			if err != nil {
 				return err
 			}
+			if err := checkRetention(each.segment, merged); err != nil {
+				return err
+			}
 			view = each.view(id, map[string]json.RawMessage{each.segment: merged})
 			return s.keepSetting(tx, r, each, merged)
 		})
@@ -169,5 +160,5 @@ func (s *Service) keepSetting(tx *store.Tx, r *arm.Request, each setting, proper
 		db.Settings = map[string]json.RawMessage{}
 	}
 	db.Settings[each.segment] = properties
-	return s.databases.Put(tx, refOf(server.Name, db.Name).key(), db)
+	return s.databases.Put(tx, refOf(server.Name, db.Name).String(), db)
 }

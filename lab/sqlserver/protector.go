@@ -380,11 +380,10 @@ func (s *Service) executeRevalidate(ctx context.Context, op arm.Operation) (arm.
 	if err != nil {
 		return nil, err
 	}
-	if server.Protector.URI == "" {
-		return nil, nil
+	if server.Protector.URI != "" {
+		if _, err := s.examineKey(ctx, server, server.Protector.URI); err != nil {
+			return nil, err
+		}
 	}
-	if _, err := s.examineKey(ctx, server, server.Protector.URI); err != nil {
-		return nil, err
-	}
-	return s.heal(ctx, server)
+	return s.revive(ctx, server)
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/crosskeys/crosskeys/lab/arm"
+	"github.com/crosskeys/crosskeys/lab/instance"
 	"github.com/crosskeys/crosskeys/lab/store"
 )
 
@@ -69,16 +70,21 @@ type ServerKey struct {
 type Database struct {
 	Server    string                     `json:"server"` // name as its server has it
 	Name      string                     `json:"name"`
-	ID        string                     `json:"id"` // databaseId, a GUID
+	ID        string                     `json:"id"`     // databaseId, a GUID
+	Number    int                        `json:"number"` // database_id on its server
 	Status    string                     `json:"status"`
 	CreatedAt time.Time                  `json:"createdAt"`
 	Tags      map[string]string          `json:"tags,omitempty"`
 	Sku       SKU                        `json:"sku"`
 	Given     map[string]json.RawMessage `json:"given,omitempty"` // properties that are kept as put
 	Secondary string                     `json:"secondaryType,omitempty"`
-	Encrypted bool                       `json:"encrypted"`
-	DEK       DEK                        `json:"dek"`
 	Settings  map[string]json.RawMessage `json:"settings,omitempty"`
+	// Loss is what the loss of its key has done to the database; nil while it
+	// has its key.
+	Loss *Loss `json:"loss,omitempty"`
+	// OrphanedAt is when its primary's key loss made a geo-secondary a
+	// database of its own; zero: it never did.
+	OrphanedAt time.Time `json:"orphanedAt,omitzero"`
 }
 
 // SKU is a database's service objective.
@@ -89,28 +95,20 @@ type SKU struct {
 	Capacity int    `json:"capacity,omitempty"`
 }
 
-// Link is a geo-replication relation of two databases.
+// Link is a geo-replication relation of two databases. How far it is, the
+// instances tell.
 type Link struct {
 	ID        string    `json:"id"`
 	Primary   DBRef     `json:"primary"`
 	Secondary DBRef     `json:"secondary"`
-	State     string    `json:"state"`
-	Percent   int       `json:"percent"`
 	StartedAt time.Time `json:"startedAt"`
 	Group     string    `json:"group,omitempty"` // failover group that owns it
 }
 
 // DBRef names a database on a server, both in lower case.
-type DBRef struct {
-	Server   string `json:"server"`
-	Database string `json:"database"`
-}
+type DBRef = instance.Ref
 
-func refOf(server, database string) DBRef {
-	return DBRef{Server: strings.ToLower(server), Database: strings.ToLower(database)}
-}
-
-func (r DBRef) key() string { return r.Server + "/" + r.Database }
+func refOf(server, database string) DBRef { return instance.NewRef(server, database) }
 
 // Group is a failover group, kept once for all its members.
 type Group struct {
@@ -124,13 +122,6 @@ type Group struct {
 	ReadOnlyTarget string            `json:"readOnlyTarget,omitempty"` // server name in lower case
 	Tags           map[string]string `json:"tags,omitempty"`
 }
-
-// The states of a link.
-const (
-	stateSeeding   = "SEEDING"
-	stateCatchUp   = "CATCH_UP"
-	stateSuspended = "SUSPENDED"
-)
 
 // ID is the server's ARM id.
 func (s Server) ID() string {
@@ -182,7 +173,7 @@ func (s *Service) database(tx *store.Tx, r *arm.Request) (Server, Database, erro
 	if err != nil {
 		return Server{}, Database{}, err
 	}
-	db, found, err := s.databases.Get(tx, refOf(server.Name, r.Param("databaseName")).key())
+	db, found, err := s.databases.Get(tx, refOf(server.Name, r.Param("databaseName")).String())
 	if err != nil {
 		return Server{}, Database{}, err
 	}

@@ -2,9 +2,12 @@ package sqlserver
 
 import (
 	"context"
+	"errors"
 	"net/http"
 
 	"github.com/crosskeys/crosskeys/lab/arm"
+	"github.com/crosskeys/crosskeys/lab/engine"
+	"github.com/crosskeys/crosskeys/lab/instance"
 	"github.com/crosskeys/crosskeys/lab/latency"
 	"github.com/crosskeys/crosskeys/lab/store"
 )
@@ -13,30 +16,120 @@ import (
 // Source: https://learn.microsoft.com/azure/azure-sql/database/active-geo-replication-overview
 const maxReplicas = 4
 
-// createReplica makes db a geo-secondary of source. Its DEK is the source's,
-// as the source's server wrapped it, so the new server must hold that key and
-// be able to use it.
-func (s *Service) createReplica(ctx context.Context, source DBRef, db Database, group string) (arm.Commit, error) {
-	primary, err := s.readReplicaSource(source)
-	if err != nil {
-		return nil, err
-	}
-	target, err := s.readServer(db.Server)
-	if err != nil {
-		return nil, err
-	}
-	if primary.Encrypted {
-		if err := s.requireOpensOn(ctx, target, primary.DEK); err != nil {
+// seedReplicas makes each of the wanted geo-secondaries, all at once, and
+// returns when they follow their primaries, as Azure's operations do. A
+// replica's DEK is its primary's, as that one's server wrapped it, so its own
+// server must hold that key and be able to use it. What exists of them, after
+// a crash, goes on; when one fails, all are taken away again.
+func (s *Service) seedReplicas(ctx context.Context, wanted []newReplica) (arm.Commit, error) {
+	for _, each := range wanted {
+		if err := s.checkReplica(ctx, each); err != nil {
 			return nil, err
 		}
 	}
-	return func(tx *store.Tx) error { return s.putReplica(tx, source, db, group) }, nil
+	links := make([]Link, len(wanted))
+	err := s.Store.Update(func(tx *store.Tx) (err error) {
+		for n, each := range wanted {
+			if links[n], err = s.putReplica(tx, each); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	for n, each := range wanted {
+		s.instances.Prepare(links[n].Secondary, each.Database.ID)
+		if err := s.instances.SetLink(linkSpec(links[n])); err != nil {
+			return nil, errors.Join(err, s.unmakeReplicas(links))
+		}
+	}
+	for _, link := range links {
+		if err := s.instances.AwaitSeeded(ctx, link.ID); err != nil {
+			if ctx.Err() != nil {
+				return nil, err // stopped: the next lab goes on
+			}
+			s.Log.Info("replica.seeding_failed", "link", link.ID, "database", link.Secondary.String(), "error", err)
+			return nil, errors.Join(s.seedingRefusal(err, link), s.unmakeReplicas(links))
+		}
+	}
+	return func(tx *store.Tx) error { return s.putSeeded(tx, links) }, nil
 }
 
-func (s *Service) readReplicaSource(source DBRef) (db Database, err error) {
+// newReplica is a geo-secondary to be made.
+type newReplica struct {
+	Source   DBRef
+	Database Database
+	Group    string // failover group that asks for it; empty: none
+}
+
+func linkSpec(link Link) instance.LinkSpec {
+	return instance.LinkSpec{ID: link.ID, Primary: link.Primary, Secondary: link.Secondary, StartedAt: link.StartedAt}
+}
+
+func (s *Service) seedingRefusal(err error, link Link) error {
+	if _, lost := errors.AsType[*engine.KeyError](err); lost {
+		return arm.Refuse(http.StatusBadRequest, "KeyMaterialNotFoundOnRemoteServer", "Remote server does not have access to key material used as a TDE protector.")
+	}
+	return arm.Refuse(http.StatusInternalServerError, "OperationTimedOut", "The operation timed out and automatically rolled back: database '%s' could not be seeded. Please retry the operation.", link.Secondary.Database)
+}
+
+// unmakeReplicas takes away geo-secondaries whose seeding failed.
+func (s *Service) unmakeReplicas(links []Link) error {
+	return s.Store.Update(func(tx *store.Tx) error {
+		for _, link := range links {
+			if err := s.links.Delete(tx, link.ID); err != nil {
+				return err
+			}
+			if err := s.removeDatabase(tx, link.Secondary); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// checkReplica refuses a replica that Azure would not make. One that is being
+// made already was checked.
+func (s *Service) checkReplica(ctx context.Context, wanted newReplica) error {
+	if _, begun, err := s.findReplica(wanted); err != nil || begun {
+		return err
+	}
+	if err := s.checkReplicaSource(wanted.Source); err != nil {
+		return err
+	}
+	if err := s.requireOnline(wanted.Source); err != nil {
+		return err
+	}
+	target, err := s.readServer(wanted.Database.Server)
+	if err != nil {
+		return err
+	}
+	if dek := s.dekOf(wanted.Source); dek != nil {
+		return s.requireOpensOn(ctx, target, *dek)
+	}
+	return nil
+}
+
+// findReplica finds the link of a replica that an earlier attempt began.
+func (s *Service) findReplica(wanted newReplica) (link Link, found bool, err error) {
+	ref := refOf(wanted.Database.Server, wanted.Database.Name)
 	err = s.Store.View(func(tx *store.Tx) error {
-		found := false
-		if db, found, err = s.databases.Get(tx, source.key()); err != nil || !found {
+		links, err := s.linksOfDatabase(tx, ref)
+		for _, each := range links {
+			if each.Secondary == ref && each.Primary == wanted.Source {
+				link, found = each, true
+			}
+		}
+		return err
+	})
+	return link, found, err
+}
+
+func (s *Service) checkReplicaSource(source DBRef) error {
+	return s.Store.View(func(tx *store.Tx) error {
+		if _, found, err := s.databases.Get(tx, source.String()); err != nil || !found {
 			return firstOf(err, arm.Refuse(http.StatusNotFound, "DatabaseDoesNotExist", "Database '%s' does not exist on server '%s'.", source.Database, source.Server))
 		}
 		links, err := s.linksOfDatabase(tx, source)
@@ -47,7 +140,7 @@ func (s *Service) readReplicaSource(source DBRef) (db Database, err error) {
 			if link.Secondary != source {
 				continue
 			}
-			if db.DEK.KeyURI != "" {
+			if dek := s.dekOf(source); dek != nil && dek.KeyURI != "" {
 				return arm.Refuse(http.StatusBadRequest, "SecurityAzureKeyVaultGeoChainError",
 					"Creating secondary of secondary (a process known as chaining) is not supported when enabling Transparent Data Encryption using Azure Key Vault (BYOK).")
 			}
@@ -58,12 +151,11 @@ func (s *Service) readReplicaSource(source DBRef) (db Database, err error) {
 		}
 		return nil
 	})
-	return db, err
 }
 
 // requireOpensOn refuses a replica whose server lacks the key that wraps the
 // primary's DEK, or cannot use it.
-func (s *Service) requireOpensOn(ctx context.Context, target Server, dek DEK) error {
+func (s *Service) requireOpensOn(ctx context.Context, target Server, dek engine.WrappedDEK) error {
 	if dek.KeyURI != "" {
 		_, found, err := s.keyOfMaterial(target, dek.KeyURI, dek.Thumbprint)
 		if err != nil || !found {
@@ -79,42 +171,93 @@ func (s *Service) requireOpensOn(ctx context.Context, target Server, dek DEK) er
 	return nil
 }
 
-func (s *Service) putReplica(tx *store.Tx, source DBRef, db Database, group string) error {
+// putReplica writes the records of a replica that is to be seeded; those of
+// an earlier attempt stay.
+func (s *Service) putReplica(tx *store.Tx, wanted newReplica) (Link, error) {
+	db := wanted.Database
 	ref := refOf(db.Server, db.Name)
-	if _, there, err := s.databases.Get(tx, ref.key()); err != nil || there {
-		return firstOf(err, arm.Refuse(http.StatusConflict, "RemoteDatabaseExists", "The destination database name '%s' already exists on the server '%s'.", db.Name, db.Server))
+	if now, there, err := s.databases.Get(tx, ref.String()); err != nil {
+		return Link{}, err
+	} else if there {
+		links, err := s.linksOfDatabase(tx, ref)
+		for _, link := range links {
+			if link.Primary == wanted.Source && link.Secondary == ref && now.ID == db.ID {
+				return link, err
+			}
+		}
+		return Link{}, firstOf(err, arm.Refuse(http.StatusConflict, "RemoteDatabaseExists", "The destination database name '%s' already exists on the server '%s'.", db.Name, db.Server))
 	}
-	primary, found, err := s.databases.Get(tx, source.key())
+	primary, found, err := s.databases.Get(tx, wanted.Source.String())
 	if err != nil || !found {
-		return firstOf(err, notFound("Microsoft.Sql/servers/databases", source.Database))
+		return Link{}, firstOf(err, notFound("Microsoft.Sql/servers/databases", wanted.Source.Database))
 	}
-	db.DEK, db.Encrypted, db.Given, db.Sku = primary.DEK, primary.Encrypted, primary.Given, primary.Sku
-	if err := s.databases.Put(tx, ref.key(), db); err != nil {
-		return err
+	db.Given, db.Sku, db.Status = primary.Given, primary.Sku, statusCreating
+	if db, err = s.numbered(tx, db); err != nil {
+		return Link{}, err
 	}
-	link := Link{ID: s.NewID(), Primary: source, Secondary: ref, State: stateCatchUp, Percent: 100, StartedAt: s.Clock.Now(), Group: group}
-	if err := s.links.Put(tx, link.ID, link); err != nil {
-		return err
+	if err := s.databases.Put(tx, ref.String(), db); err != nil {
+		return Link{}, err
 	}
-	// The protector may have changed since the check: the replica follows.
-	return s.task(tx, taskFollow, latency.Replica, link.ID)
+	link := Link{ID: s.NewID(), Primary: wanted.Source, Secondary: ref, StartedAt: s.Clock.Now(), Group: wanted.Group}
+	return link, s.links.Put(tx, link.ID, link)
+}
+
+// putSeeded writes that replicas follow their primaries.
+func (s *Service) putSeeded(tx *store.Tx, links []Link) error {
+	for _, link := range links {
+		db, found, err := s.databases.Get(tx, link.Secondary.String())
+		if err != nil || !found {
+			return firstOf(err, notFound("Microsoft.Sql/servers/databases", link.Secondary.Database))
+		}
+		db.Status = statusOnline
+		if err := s.databases.Put(tx, link.Secondary.String(), db); err != nil {
+			return err
+		}
+		// The protector may have changed since the check: the replica follows.
+		if err := s.task(tx, taskFollow, latency.Replica, link.ID); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // endLink ends a replication relation. The former replica is a database of
 // its own from then on, and its server's protector takes over its DEK.
+//
+//nolint:contextcheck // what is committed is carried out, whoever has gone meanwhile
 func (s *Service) endLink(tx *store.Tx, link Link) error {
 	if err := s.links.Delete(tx, link.ID); err != nil {
 		return err
 	}
-	db, found, err := s.databases.Get(tx, link.Secondary.key())
+	tx.OnCommit(func() {
+		if err := s.instances.EndLink(context.Background(), link.ID); err != nil {
+			s.Log.Error("link.end_failed", "link", link.ID, "error", err)
+		}
+	})
+	db, found, err := s.databases.Get(tx, link.Secondary.String())
 	if err != nil || !found {
 		return err
 	}
 	db.Secondary = ""
-	if err := s.databases.Put(tx, link.Secondary.key(), db); err != nil {
+	if err := s.databases.Put(tx, link.Secondary.String(), db); err != nil {
 		return err
 	}
 	return s.task(tx, taskRewrap, latency.Rewrap, link.Secondary)
+}
+
+// removeDatabase deletes a database's record, and its files once that is on
+// disk.
+func (s *Service) removeDatabase(tx *store.Tx, ref DBRef) error {
+	db, found, err := s.databases.Get(tx, ref.String())
+	if err != nil || !found {
+		return err
+	}
+	tx.OnCommit(func() {
+		if err := s.instances.Drop(ref, db.ID); err != nil {
+			s.Log.Error("database.drop_failed", "server", ref.Server, "database", ref.Database, "error", err)
+		}
+	})
+	return s.databases.Delete(tx, ref.String())
 }
 
 // turn makes the database on the named server primary of all its relations:
@@ -135,9 +278,10 @@ func (s *Service) turn(tx *store.Tx, from, to DBRef) error {
 		if err := s.links.Put(tx, link.ID, link); err != nil {
 			return err
 		}
+		tx.OnCommit(func() { s.startLink(link) })
 	}
 	for _, ref := range []DBRef{from, to} {
-		db, found, err := s.databases.Get(tx, ref.key())
+		db, found, err := s.databases.Get(tx, ref.String())
 		if err != nil || !found {
 			return err
 		}
@@ -145,7 +289,7 @@ func (s *Service) turn(tx *store.Tx, from, to DBRef) error {
 		if ref == from {
 			db.Secondary = "Geo"
 		}
-		if err := s.databases.Put(tx, ref.key(), db); err != nil {
+		if err := s.databases.Put(tx, ref.String(), db); err != nil {
 			return err
 		}
 	}
@@ -153,34 +297,9 @@ func (s *Service) turn(tx *store.Tx, from, to DBRef) error {
 	return s.task(tx, taskRewrap, latency.Rewrap, to)
 }
 
-// requireInStep refuses a planned failover of a database whose replica on
-// the new primary is not in step, or cannot be opened there.
-func (s *Service) requireInStep(ctx context.Context, link Link) error {
-	if link.State != stateCatchUp {
-		return arm.Refuse(http.StatusBadRequest, "PlannedFailoverTimedOutForDatabase",
-			"The planned failover operation has rolled back because database '%s' could not be synchronized with its remote partner. This may be due to a service outage, or to a high volume of write traffic. Consider using forced failover.", link.Secondary.Database)
+// startLink has the instances replicate as the record says.
+func (s *Service) startLink(link Link) {
+	if err := s.instances.SetLink(linkSpec(link)); err != nil {
+		s.Log.Error("link.start_failed", "link", link.ID, "error", err)
 	}
-	server, err := s.readServer(link.Secondary.Server)
-	if err != nil {
-		return err
-	}
-	var replica Database
-	err = s.Store.View(func(tx *store.Tx) error {
-		found := false
-		if replica, found, err = s.databases.Get(tx, link.Secondary.key()); err == nil && !found {
-			err = notFound("Microsoft.Sql/servers/databases", link.Secondary.Database)
-		}
-		return err
-	})
-	if err != nil || !replica.Encrypted {
-		return err
-	}
-	plain, err := s.openDEK(ctx, server, replica.DEK)
-	if err != nil {
-		s.Log.Info("failover.replica_does_not_open", "server", server.Name, "database", replica.Name, "error", err)
-		return arm.Refuse(http.StatusBadRequest, "PlannedFailoverTimedOutForDatabase",
-			"The planned failover operation has rolled back because database '%s' could not be synchronized with its remote partner. This may be due to a service outage, or to a high volume of write traffic. Consider using forced failover.", replica.Name)
-	}
-	clear(plain)
-	return nil
 }

@@ -1,11 +1,13 @@
 package sqlserver
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"time"
 
 	"github.com/crosskeys/crosskeys/lab/arm"
+	"github.com/crosskeys/crosskeys/lab/engine"
 	"github.com/crosskeys/crosskeys/lab/latency"
 	"github.com/crosskeys/crosskeys/lab/store"
 )
@@ -15,6 +17,10 @@ const (
 	taskRewrap = "RewrapDatabaseEncryptionKey"
 	taskFollow = "FollowDatabaseEncryptionKey"
 )
+
+// FollowTask is the kind of the task that carries a re-wrapped DEK to a
+// replica.
+const FollowTask = taskFollow
 
 // retryPause is how long a task waits before it tries a vault again, in the
 // lab's time.
@@ -33,7 +39,7 @@ func (s *Service) rewrapAll(tx *store.Tx, server Server) error {
 		if err != nil {
 			return err
 		}
-		if replica || !db.Encrypted {
+		if replica || s.dekOf(ref) == nil {
 			continue
 		}
 		if err := s.task(tx, taskRewrap, latency.Rewrap, ref); err != nil {
@@ -41,6 +47,13 @@ func (s *Service) rewrapAll(tx *store.Tx, server Server) error {
 		}
 	}
 	return nil
+}
+
+// dekOf is the database's wrapped DEK, from its boot record; nil when it has
+// none, or no files yet.
+func (s *Service) dekOf(ref DBRef) *engine.WrappedDEK {
+	boot, _ := s.instances.Boot(ref)
+	return boot.DEK
 }
 
 // executeRewrap unwraps a primary or standalone database's DEK with the key
@@ -51,67 +64,83 @@ func (s *Service) executeRewrap(ctx context.Context, op arm.Operation) (arm.Comm
 	if err := op.Decode(&ref); err != nil {
 		return nil, err
 	}
-	server, db, primary, err := s.rewrapWanted(ref)
-	if err != nil || !primary {
+	server, dek, err := s.rewrapWanted(ref)
+	if err != nil || dek == nil {
 		return nil, err
 	}
-	if wrappedByProtector(server, db.DEK) {
+	if err := s.outOfReach(ref, ref); err != nil {
+		return nil, &arm.AgainError{After: retryPause, Err: err}
+	}
+	if wrappedByProtector(server, *dek) {
 		return func(tx *store.Tx) error { return s.followAll(tx, ref) }, nil
 	}
-	plain, err := s.openDEK(ctx, server, db.DEK)
+	plain, err := s.openDEK(ctx, server, *dek)
 	if err != nil {
 		return nil, &arm.AgainError{After: retryPause, Err: err}
 	}
 	defer clear(plain)
-	dek, err := s.wrapDEK(ctx, server, plain, db.DEK.Check)
+	wrapped, err := s.wrapDEK(ctx, server, plain, *dek)
 	if err != nil {
 		return nil, &arm.AgainError{After: retryPause, Err: err}
 	}
-	return func(tx *store.Tx) error { return s.storeRewrapped(tx, ref, server, dek) }, nil
+	if err := errors.Join(s.instances.AwaitOpen(ctx, ref), s.storeRewrapped(ctx, ref, server, wrapped)); err != nil {
+		return nil, &arm.AgainError{After: retryPause, Err: err}
+	}
+	return func(tx *store.Tx) error { return s.followAll(tx, ref) }, nil
 }
 
-func wrappedByProtector(server Server, dek DEK) bool {
+func wrappedByProtector(server Server, dek engine.WrappedDEK) bool {
 	return dek.KeyURI == server.Protector.URI && (dek.KeyURI != "" || dek.ServiceOf == server.key())
 }
 
-// rewrapWanted reads the database, and whether it is (still) one whose DEK
-// its own server wraps.
-func (s *Service) rewrapWanted(ref DBRef) (server Server, db Database, primary bool, err error) {
+// rewrapWanted reads the database's server and wrapped DEK; nil when it is
+// not (or no longer) one whose DEK its own server wraps.
+func (s *Service) rewrapWanted(ref DBRef) (server Server, dek *engine.WrappedDEK, err error) {
 	err = s.Store.View(func(tx *store.Tx) error {
-		found := false
-		if db, found, err = s.databases.Get(tx, ref.key()); err != nil || !found || !db.Encrypted {
+		if _, found, err := s.databases.Get(tx, ref.String()); err != nil || !found {
 			return err
 		}
 		if server, err = s.mustServer(tx, ref.Server); err != nil {
 			return err
 		}
 		replica, err := s.isReplica(tx, ref)
-		primary = !replica
+		if !replica {
+			dek = s.dekOf(ref)
+		}
 		return err
 	})
-	return server, db, primary, err
+	return server, dek, err
 }
 
-// storeRewrapped writes a new wrapping, unless the protector or the role has
-// changed under it: then the task for the newer state does the work.
-func (s *Service) storeRewrapped(tx *store.Tx, ref DBRef, before Server, dek DEK) error {
-	server, found, err := s.servers.Get(tx, ref.Server)
-	if err != nil || !found || server.Protector.URI != before.Protector.URI {
+// storeRewrapped writes a new wrapping into the boot record, unless the
+// protector or the role has changed meanwhile: then the task for the newer
+// state does the work.
+func (s *Service) storeRewrapped(ctx context.Context, ref DBRef, before Server, wrapped engine.WrappedDEK) error {
+	lock, err := s.instances.Lock(ref)
+	if err != nil {
+		return nil // the database is gone, and its DEK with it
+	}
+	defer lock.Unlock()
+	server, dek, err := s.rewrapWanted(ref)
+	if err != nil || dek == nil || dek.ID != wrapped.ID || server.Protector.URI != before.Protector.URI {
 		return err
 	}
-	replica, err := s.isReplica(tx, ref)
-	if err != nil || replica {
+	return lock.Rewrap(ctx, wrapped)
+}
+
+// rewrapAndFollow begins the tasks that bring a database's wrapping up to
+// date, in whichever role it is.
+func (s *Service) rewrapAndFollow(tx *store.Tx, ref DBRef) error {
+	links, err := s.linksOfDatabase(tx, ref)
+	if err != nil {
 		return err
 	}
-	db, found, err := s.databases.Get(tx, ref.key())
-	if err != nil || !found {
-		return err
+	for _, link := range links {
+		if link.Secondary == ref {
+			return s.task(tx, taskFollow, latency.Replica, link.ID)
+		}
 	}
-	db.DEK = dek
-	if err := s.databases.Put(tx, ref.key(), db); err != nil {
-		return err
-	}
-	return s.followAll(tx, ref)
+	return s.task(tx, taskRewrap, latency.Rewrap, ref)
 }
 
 // followAll begins a task for each replica of the database that does not yet
@@ -139,102 +168,61 @@ func (s *Service) executeFollow(ctx context.Context, op arm.Operation) (arm.Comm
 	if err := op.Decode(&id); err != nil {
 		return nil, err
 	}
-	link, server, dek, found, err := s.followWanted(id)
-	if err != nil || !found {
+	link, server, dek, err := s.followWanted(id)
+	if err != nil || dek == nil {
 		return nil, err
 	}
-	plain, err := s.openDEK(ctx, server, dek)
+	if err := s.outOfReach(link.Primary, link.Secondary); err != nil {
+		return nil, &arm.AgainError{After: retryPause, Err: err}
+	}
+	plain, err := s.openDEK(ctx, server, *dek)
 	if err != nil {
-		suspendErr := s.Store.Update(func(tx *store.Tx) error { return s.setLinkState(tx, link, stateSuspended) })
-		return nil, &arm.AgainError{After: retryPause, Err: errors.Join(err, suspendErr)}
+		s.instances.Suspend(link.ID, err)
+		return nil, &arm.AgainError{After: retryPause, Err: err}
 	}
 	clear(plain)
-	return func(tx *store.Tx) error { return s.storeFollowed(tx, link, dek) }, nil
+	if err := errors.Join(s.instances.AwaitOpen(ctx, link.Secondary), s.storeFollowed(ctx, link, *dek)); err != nil {
+		return nil, &arm.AgainError{After: retryPause, Err: err}
+	}
+	s.instances.Continue(link.ID)
+	return nil, nil
 }
 
 // followWanted reads a link with its secondary's server and the wrapping that
-// the secondary should hold.
-func (s *Service) followWanted(id string) (link Link, server Server, dek DEK, found bool, err error) {
+// the secondary should hold; nil when there is none to carry.
+func (s *Service) followWanted(id string) (link Link, server Server, dek *engine.WrappedDEK, err error) {
 	err = s.Store.View(func(tx *store.Tx) error {
+		found := false
 		if link, found, err = s.links.Get(tx, id); err != nil || !found {
 			return err
 		}
 		if server, err = s.mustServer(tx, link.Secondary.Server); err != nil {
 			return err
 		}
-		primary, there, err := s.databases.Get(tx, link.Primary.key())
-		found, dek = there, primary.DEK
-		return err
-	})
-	return link, server, dek, found, err
-}
-
-// storeFollowed writes the wrapping to the replica if the link still points
-// the same way and the primary still holds it; else a newer task follows.
-func (s *Service) storeFollowed(tx *store.Tx, link Link, dek DEK) error {
-	now, found, err := s.links.Get(tx, link.ID)
-	if err != nil || !found || now.Primary != link.Primary || now.Secondary != link.Secondary {
-		return err
-	}
-	primary, found, err := s.databases.Get(tx, link.Primary.key())
-	if err != nil || !found || string(primary.DEK.Wrapped) != string(dek.Wrapped) {
-		return err
-	}
-	replica, found, err := s.databases.Get(tx, link.Secondary.key())
-	if err != nil || !found {
-		return err
-	}
-	replica.DEK, replica.Encrypted = dek, primary.Encrypted
-	if err := s.databases.Put(tx, link.Secondary.key(), replica); err != nil {
-		return err
-	}
-	return s.setLinkState(tx, now, stateCatchUp)
-}
-
-// setLinkState changes a link's state where the link still is the one read.
-func (s *Service) setLinkState(tx *store.Tx, link Link, state string) error {
-	now, found, err := s.links.Get(tx, link.ID)
-	if err != nil || !found || now.Primary != link.Primary || now.State == state {
-		return err
-	}
-	now.State = state
-	return s.links.Put(tx, link.ID, now)
-}
-
-// heal gives the effect of a revalidation: databases that open again are
-// Online again.
-func (s *Service) heal(ctx context.Context, server Server) (arm.Commit, error) {
-	var databases []Database
-	err := s.Store.View(func(tx *store.Tx) (err error) {
-		databases, err = s.databasesOf(tx, server.Name)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	var healed []DBRef
-	for _, db := range databases {
-		if db.Status == statusOnline || !db.Encrypted {
-			continue
-		}
-		plain, err := s.openDEK(ctx, server, db.DEK)
-		if err != nil {
-			return nil, err
-		}
-		clear(plain)
-		healed = append(healed, refOf(server.Name, db.Name))
-	}
-	return func(tx *store.Tx) error {
-		for _, ref := range healed {
-			db, found, err := s.databases.Get(tx, ref.key())
-			if err != nil || !found {
-				return err
-			}
-			db.Status = statusOnline
-			if err := s.databases.Put(tx, ref.key(), db); err != nil {
-				return err
-			}
+		replica, seeded := s.instances.Boot(link.Secondary)
+		if dek = s.dekOf(link.Primary); !seeded || replica.DEK == nil {
+			dek = nil // seeding, or the log, brings it
 		}
 		return nil
-	}, nil
+	})
+	return link, server, dek, err
+}
+
+// storeFollowed writes the wrapping into the replica's boot record if the
+// link still points the same way and the primary still holds it; else a newer
+// task follows.
+func (s *Service) storeFollowed(ctx context.Context, link Link, dek engine.WrappedDEK) error {
+	lock, err := s.instances.Lock(link.Secondary)
+	if err != nil {
+		return nil // the replica is gone
+	}
+	defer lock.Unlock()
+	now, _, wanted, err := s.followWanted(link.ID)
+	if err != nil || wanted == nil || now.Primary != link.Primary || now.Secondary != link.Secondary || !bytes.Equal(wanted.Wrapped, dek.Wrapped) {
+		return err
+	}
+	if held := s.dekOf(link.Secondary); held != nil && bytes.Equal(held.Wrapped, dek.Wrapped) {
+		return nil
+	}
+	return lock.Rewrap(ctx, dek)
 }

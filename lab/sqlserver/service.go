@@ -16,6 +16,7 @@ import (
 	"github.com/crosskeys/crosskeys/lab/arm"
 	"github.com/crosskeys/crosskeys/lab/clock"
 	"github.com/crosskeys/crosskeys/lab/entra"
+	"github.com/crosskeys/crosskeys/lab/instance"
 	"github.com/crosskeys/crosskeys/lab/latency"
 	"github.com/crosskeys/crosskeys/lab/store"
 )
@@ -73,10 +74,17 @@ type Options struct {
 	NewID      func() string
 	Random     io.Reader
 	Log        *slog.Logger
+	// Dir holds the databases' files, BackupDir their backups.
+	Dir, BackupDir string
+	// NoSync leaves out the fsync of the databases' files, as store.Options
+	// does for the records.
+	NoSync bool
 	// FreeSecondaryFlip lets a server that is only a geo-secondary change its
 	// own protector to a key that its primary does not have. Off by default:
 	// the published procedure registers the key on the primary first.
 	FreeSecondaryFlip bool
+	// Outage says what of the lab is out of order; the zero value is nothing.
+	Outage Outage
 }
 
 // Service is the provider. It is safe for concurrent use.
@@ -87,7 +95,13 @@ type Service struct {
 	databases store.Table[Database]
 	links     store.Table[Link]
 	groups    store.Table[Group]
+	firewall  store.Table[FirewallRule]
+	events    store.Table[Event]
 	retired   store.Table[Server] // dropped servers, for their built-in certificates
+	instances *instance.Instances
+	monitor   *monitor
+	archive   *archive
+	dropped   store.Table[Dropped]
 }
 
 // New makes the provider and names its executors to the operations runner.
@@ -99,14 +113,92 @@ func New(o Options) *Service {
 		databases: store.NewTable[Database]("sql/databases"),
 		links:     store.NewTable[Link]("sql/links"),
 		groups:    store.NewTable[Group]("sql/groups"),
+		firewall:  store.NewTable[FirewallRule]("sql/firewall"),
+		events:    store.NewTable[Event]("sql/events"),
 		retired:   store.NewTable[Server]("sql/retired"),
 	}
+	s.instances = instance.New(instance.Options{
+		Dir: o.Dir, Clock: o.Clock, Random: o.Random, Log: o.Log, NoSync: o.NoSync, Open: s.openFor,
+		Reach: s.reach, Delay: o.Outage.Delay,
+		Opened: func(DBRef) { s.archive.nudge() },
+	})
+	s.dropped = store.NewTable[Dropped]("sql/dropped")
+	s.monitor, s.archive = newMonitor(s), newArchive(s)
+	s.handleAdministratorOperations()
 	s.handleServerOperations()
 	s.handleKeyOperations()
 	s.handleDatabaseOperations()
 	s.handleLinkOperations()
 	s.handleGroupOperations()
 	return s
+}
+
+// Instances are the servers' open databases: what the SQL endpoint connects
+// to.
+func (s *Service) Instances() *instance.Instances { return s.instances }
+
+// Load takes up the databases of the state folder without opening them. It
+// comes before the first operation.
+func (s *Service) Load() error {
+	var entries []instance.Entry
+	var links []Link
+	err := s.Store.View(func(tx *store.Tx) error {
+		databases, err := s.databases.Scan(tx, "")
+		if err != nil {
+			return err
+		}
+		for _, entry := range databases {
+			db := entry.Record
+			entries = append(entries, instance.Entry{Ref: refOf(db.Server, db.Name), ID: db.ID, Held: db.Status == statusInaccessible})
+		}
+		all, err := s.links.Scan(tx, "")
+		for _, entry := range all {
+			links = append(links, entry.Record)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if err := s.instances.Load(entries); err != nil {
+		return err
+	}
+	for _, link := range links {
+		s.startLink(link)
+	}
+	return nil
+}
+
+// Run opens the databases, in the background, and watches over their keys
+// until ctx ends. The vaults must answer by then.
+func (s *Service) Run(ctx context.Context) {
+	s.instances.Resume()
+	s.monitor.run(ctx)
+	s.archive.run(ctx)
+}
+
+// AwaitOpen waits until the databases that Run opens are open, or known not
+// to open.
+func (s *Service) AwaitOpen(ctx context.Context) error {
+	var refs []DBRef
+	err := s.Store.View(func(tx *store.Tx) error {
+		entries, err := s.databases.Scan(tx, "")
+		for _, entry := range entries {
+			refs = append(refs, refOf(entry.Record.Server, entry.Record.Name))
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return s.instances.AwaitOpen(ctx, refs...)
+}
+
+// Close ends all sessions and closes the databases; Run's ctx has ended.
+func (s *Service) Close() error {
+	s.monitor.wait()
+	s.archive.work.Wait()
+	return s.instances.Close()
 }
 
 // Namespace is the provider's namespace.
@@ -123,6 +215,9 @@ func (s *Service) Provider() arm.Provider {
 	routes = append(routes, s.linkRoutes()...)
 	routes = append(routes, s.groupRoutes()...)
 	routes = append(routes, s.policyRoutes()...)
+	routes = append(routes, s.backupRoutes()...)
+	routes = append(routes, s.firewallRoutes()...)
+	routes = append(routes, s.administratorRoutes()...)
 	return arm.Provider{Namespace: Namespace, Versions: apiVersions(), Routes: routes}
 }
 
@@ -152,7 +247,7 @@ func (s *Service) operation(r *arm.Request, server Server, kind latency.Kind, se
 	return arm.Operation{
 		Kind: string(kind), Segment: segment, Provider: Namespace, APIVersion: r.APIVersion,
 		Subscription: server.Subscription, ResourceGroup: server.ResourceGroup, Location: server.Location,
-		Takes: s.Latency.Of(kind), RetryAfter: time.Second,
+		Takes: s.Latency.Of(kind), RetryAfter: time.Second, Origin: r.Origin(s.Clock.Now()),
 	}
 }
 

@@ -79,7 +79,7 @@ type Column struct {
 
 // Message is an error (Class 11 and above) or information (10 and below).
 // Source: https://learn.microsoft.com/sql/relational-databases/errors-events/database-engine-error-severities
-type Message struct {
+type Message struct { //nolint:errname // the protocol's word: most messages are no errors
 	Number    int32
 	State     uint8
 	Class     uint8

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -16,7 +17,10 @@ import (
 
 // Store is an open state file. It is safe for concurrent use: one Update runs
 // at a time, beside any number of Views, each of which sees one instant.
-type Store struct{ db *bbolt.DB }
+type Store struct {
+	db      *bbolt.DB
+	watcher atomic.Pointer[func(Committed)]
+}
 
 // Options say how a state file is opened.
 type Options struct {
@@ -61,7 +65,34 @@ func (s *Store) Close() error {
 
 // Tx is one transaction. It must not be used after the function that it was
 // given to returns, nor by two goroutines at once.
-type Tx struct{ bolt *bbolt.Tx }
+type Tx struct {
+	bolt  *bbolt.Tx
+	cause any
+	wrote map[string]bool // tables
+}
+
+// Committed says what a transaction that is on disk has changed.
+type Committed struct {
+	Cause  any             // as the transaction was told, nil for nothing
+	Tables map[string]bool // that were written to
+}
+
+// Watch has fn told of every transaction that has changed something. fn must
+// not wait for a transaction. It may be called once, before the first Update.
+func (s *Store) Watch(fn func(Committed)) { s.watcher.Store(&fn) }
+
+// SetCause notes in whose name the transaction changes what it does.
+func (tx *Tx) SetCause(cause any) { tx.cause = cause }
+
+// Cause is what SetCause noted.
+func (tx *Tx) Cause() any { return tx.cause }
+
+func (tx *Tx) note(table []byte) {
+	if tx.wrote == nil {
+		tx.wrote = map[string]bool{}
+	}
+	tx.wrote[string(table)] = true
+}
 
 // OnCommit has fn called after the transaction is on disk; not at all when it
 // fails.
@@ -71,7 +102,15 @@ func (tx *Tx) OnCommit(fn func()) { tx.bolt.OnCommit(fn) }
 // nothing is changed and the error is returned as it is. fn must do no
 // network calls and must not begin another transaction: writers are serial.
 func (s *Store) Update(fn func(tx *Tx) error) error {
-	return s.db.Update(func(b *bbolt.Tx) error { return fn(&Tx{bolt: b}) })
+	tx := &Tx{}
+	err := s.db.Update(func(b *bbolt.Tx) error {
+		tx.bolt = b
+		return fn(tx)
+	})
+	if watcher := s.watcher.Load(); err == nil && watcher != nil && len(tx.wrote) > 0 {
+		(*watcher)(Committed{Cause: tx.cause, Tables: tx.wrote})
+	}
+	return err
 }
 
 // View runs fn on one consistent instant of the state. Writing in it fails.
@@ -104,6 +143,7 @@ func (t Table[T]) Get(tx *Tx, key string) (record T, found bool, err error) {
 
 // Put writes the record under key, over one that is there.
 func (t Table[T]) Put(tx *Tx, key string, record T) error {
+	tx.note(t.name)
 	bucket, err := tx.bolt.CreateBucketIfNotExists(t.name)
 	if err != nil {
 		return fmt.Errorf("write %s: %w", t.name, err)
@@ -120,6 +160,7 @@ func (t Table[T]) Put(tx *Tx, key string, record T) error {
 
 // Delete removes the record under key; none there is no error.
 func (t Table[T]) Delete(tx *Tx, key string) error {
+	tx.note(t.name)
 	bucket := tx.bolt.Bucket(t.name)
 	if bucket == nil {
 		return nil

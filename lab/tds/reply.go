@@ -292,3 +292,15 @@ func (r *reply) acknowledge() error {
 	r.out.buf = appendDone(r.out.buf, tokenDone, doneAttention, 0, 0)
 	return r.out.finish()
 }
+
+// attend ends what there is of an answer, and acknowledges the attention in a
+// message of its own: a client that has begun to read an answer looks for the
+// acknowledgement in the one after it.
+// Source: MS-TDS 2.2.1.7 (Attention)
+func (r *reply) attend() error {
+	r.cancelled = func() error { return nil }
+	if err := r.end(); err != nil {
+		return err
+	}
+	return r.acknowledge()
+}

@@ -124,7 +124,7 @@ func (c *connection) answer(r *request) error {
 		failure = brokenOff(r.ctx)
 	}
 	if c.inbox.finish(r) {
-		return out.acknowledge()
+		return out.attend()
 	}
 	if failure == nil {
 		return out.end()

@@ -124,6 +124,7 @@ func (s *Session) runPrepared(ctx context.Context, p *preparedText, args []argum
 	if err := s.bindTyped(ctx, f, p.parameters, args); err != nil {
 		return err
 	}
+	before := s.txn.count
 	err := s.nested(f, func() error {
 		if err := f.begin(p.text.statements); err != nil {
 			return s.compileFailure(err)
@@ -140,7 +141,10 @@ func (s *Session) runPrepared(ctx context.Context, p *preparedText, args []argum
 	if f.parent != nil && f.parent.parent == nil && f.parent.text == nil {
 		s.rootIdentity = f.scopeIdentity
 	}
-	return s.passBack(f, p.parameters, invocation{args: args})
+	if err := s.passBack(f, p.parameters, invocation{args: args}); err != nil {
+		return err
+	}
+	return s.compareCount(s.frame, before)
 }
 
 // bindTyped makes parameters variables; their names are those of the

@@ -134,7 +134,7 @@ func (s *Session) createTable(ctx context.Context, stmt *ast.CreateTable) error 
 // nameIsFree is error 2714 unless nothing has the name.
 func (s *Session) nameIsFree(name ast.Name) error {
 	if reachOfName(name.Object) == reachSession {
-		if _, taken := s.temporary[lower(name.Object)]; taken {
+		if s.temporaryHere(name.Object) {
 			return classed(16, 6, 2714, "There is already an object named '%s' in the database.", name.Object)
 		}
 		return nil
@@ -161,11 +161,14 @@ func (s *Session) nameIsFree(name ast.Name) error {
 // session's own.
 func (s *Session) enterTable(t *catalog.Table) error {
 	if t.Temporary {
-		level := s.frame.level
+		made := &temporaryTable{table: t, level: s.frame.level}
 		if old, ok := s.temporary[lower(t.Name)]; ok {
-			level = old.level
+			made.outer = old
+			if old.table.ObjectID == t.ObjectID { // it is changed, not made
+				made.level, made.outer = old.level, old.outer
+			}
 		}
-		s.temporary[lower(t.Name)] = &temporaryTable{table: t, level: level}
+		s.temporary[lower(t.Name)] = made
 		s.tables++
 		return nil
 	}

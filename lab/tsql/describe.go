@@ -142,15 +142,34 @@ func (s *Session) insertExecute(ctx context.Context, stmt *ast.Insert) error {
 	return outer.Done(sqltype.Done{Count: s.rowCount, HasCount: !s.settings.noCount, Command: sqltype.CommandInsert})
 }
 
-// insertKept inserts the rows as INSERT … VALUES of as many variables, in a
-// scope of their own.
+// insertKept inserts all that was kept, as one statement.
 func (s *Session) insertKept(ctx context.Context, stmt *ast.Insert, keeper *rowKeeper) error {
+	count := int64(0)
+	err := s.within(ctx, reachOf(stmt), func() error {
+		for _, set := range keeper.sets {
+			n, err := s.insertSet(ctx, stmt, set)
+			if err != nil {
+				return err
+			}
+			count += n
+		}
+		return nil
+	})
+	if err == nil {
+		s.rowCount = count
+	}
+	return err
+}
+
+// insertSet inserts the rows of one result set as INSERT … VALUES of as many
+// variables, in a scope of their own.
+func (s *Session) insertSet(ctx context.Context, stmt *ast.Insert, set *keptSet) (count int64, err error) {
 	inner := *stmt
 	inner.Execute = nil
 	f := newFrame(s.frame, nil)
-	f.tables, f.chained, f.procedure = s.frame.tables, s.frame.chained, s.frame.procedure
-	values := make([]ast.Expression, len(keeper.columns))
-	for i, c := range keeper.columns {
+	f.level, f.tables, f.chained, f.procedure = s.frame.level, s.frame.tables, s.frame.chained, s.frame.procedure
+	values := make([]ast.Expression, len(set.columns))
+	for i, c := range set.columns {
 		name := "@ck" + printed(int64(i))
 		f.variables[name] = &variable{Type: c.Type}
 		values[i] = &ast.Variable{Pos: stmt.Pos, Name: name}
@@ -159,65 +178,46 @@ func (s *Session) insertKept(ctx context.Context, stmt *ast.Insert, keeper *rowK
 	outer := s.frame
 	s.frame = f
 	defer func() { s.frame = outer }()
-	count := int64(0)
-	err := s.within(ctx, reachOf(stmt), func() error {
-		p, err := s.compiled(&inner, compile.Statement)
-		if err != nil {
-			return err
-		}
-		for _, row := range keeper.rows {
-			for i, v := range row {
-				f.variables["@ck"+printed(int64(i))].Value = v
-			}
-			n, err := s.runProgram(ctx, p, s.environment())
-			if err != nil {
-				return err
-			}
-			count += n
-		}
-		return nil
-	})
+	p, err := s.compiled(&inner, compile.Statement)
 	if err != nil {
-		return err
+		return 0, err
+	}
+	for _, row := range set.rows {
+		for i, v := range row {
+			f.variables["@ck"+printed(int64(i))].Value = v
+		}
+		n, err := s.runProgram(ctx, p, s.environment())
+		if err != nil {
+			return 0, err
+		}
+		count += n
 	}
 	outer.scopeIdentity = f.scopeIdentity
-	s.rowCount = count
-	return nil
+	return count, nil
 }
 
 // rowKeeper keeps the rows of a procedure for INSERT … EXECUTE.
 type rowKeeper struct {
 	sqltype.Results
+	sets []*keptSet
+}
+
+// keptSet is a result set.
+type keptSet struct {
 	columns []sqltype.Column
 	rows    [][]any
 }
 
-// Columns begins a result set, which must have the shape of the ones before.
+// Columns begins a result set.
 func (k *rowKeeper) Columns(columns []sqltype.Column) error {
-	if k.columns != nil && !sameShape(k.columns, columns) {
-		return message(213, "Column name or number of supplied values does not match table definition.")
-	}
-	if k.columns == nil {
-		k.columns = columns
-	}
+	k.sets = append(k.sets, &keptSet{columns: columns})
 	return nil
-}
-
-func sameShape(a, b []sqltype.Column) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if a[i].Type != b[i].Type {
-			return false
-		}
-	}
-	return true
 }
 
 // Row keeps a row.
 func (k *rowKeeper) Row(values []any) error {
-	k.rows = append(k.rows, append([]any(nil), values...))
+	set := k.sets[len(k.sets)-1]
+	set.rows = append(set.rows, append([]any(nil), values...))
 	return nil
 }
 

@@ -135,7 +135,7 @@ func (s *Session) dropTemporary(ctx context.Context, t *catalog.Table, name ast.
 	if err := s.runDefinition(ctx, d); err != nil {
 		return err
 	}
-	delete(s.temporary, lower(t.Name))
+	s.forgetTemporary(lower(t.Name))
 	s.tables++
 	return s.forgetIdentity(t)
 }

@@ -55,8 +55,16 @@ func (s *Session) storedVersion() (string, error) {
 	if stmt.Step() {
 		version = stmt.ColumnText(0)
 	}
-	err = stmt.Err()
-	return version, s.fromEngine(errors.Join(err, stmt.Reset()))
+	err = errors.Join(stmt.Err(), stmt.Reset())
+	if err == nil {
+		return version, nil
+	}
+	// The table may have gone with a transaction that was rolled back.
+	if exists, failed := s.hasCatalog(); failed == nil && !exists {
+		delete(s.prepared, sql)
+		return "", s.fromEngine(stmt.Close())
+	}
+	return version, s.fromEngine(err)
 }
 
 func (s *Session) hasCatalog() (bool, error) {
@@ -194,8 +202,11 @@ func (s *Session) write(ctx context.Context, f func() error) error {
 		err = f()
 	}
 	if err != nil {
-		return errors.Join(err, s.leave("ROLLBACK"))
+		err = errors.Join(err, s.leave("ROLLBACK"), s.afterRollback())
+		s.consumed = nil
+		return err
 	}
+	s.consumed = nil
 	if err = s.leave("COMMIT"); err != nil {
 		return errors.Join(err, s.leave("ROLLBACK"))
 	}
@@ -226,7 +237,7 @@ func (s *Session) savepoint(f func() error) error {
 			return err // the engine has rolled everything back already
 		}
 		return errors.Join(err, s.shield(func() error {
-			return errors.Join(s.control("ROLLBACK TO ck_statement"), s.control("RELEASE ck_statement"))
+			return errors.Join(s.control("ROLLBACK TO ck_statement"), s.control("RELEASE ck_statement"), s.afterRollback())
 		}))
 	}
 	return s.control("RELEASE ck_statement")

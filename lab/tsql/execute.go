@@ -115,7 +115,8 @@ func (s *Session) executeString(ctx context.Context, stmt *ast.Execute) error {
 	if err != nil {
 		return err
 	}
-	return s.nested(newFrame(s.frame, t), func() error {
+	before := s.txn.count
+	err = s.nested(newFrame(s.frame, t), func() error {
 		if err := s.frame.begin(t.statements); err != nil {
 			return s.compileFailure(err)
 		}
@@ -125,6 +126,10 @@ func (s *Session) executeString(ctx context.Context, stmt *ast.Execute) error {
 		err := s.runBody(ctx, t.statements)
 		return err
 	})
+	if err != nil {
+		return err
+	}
+	return s.compareCount(s.frame, before)
 }
 
 // nested runs f in a frame of its own, and drops what ends with it. An error
@@ -259,14 +264,17 @@ func (s *Session) bindParameters(ctx context.Context, f *frame, o *object, param
 		}
 		given[name] = a
 	}
+	unknown := maps.Clone(given)
+	for _, p := range parameters {
+		delete(unknown, lower(p.Name))
+	}
+	if name, ok := anyKey(unknown); ok {
+		return message(8145, "%s is not a parameter for procedure %s.", name, o.Procedure.Name)
+	}
 	for _, p := range parameters {
 		if err := s.bindParameter(ctx, f, o, p, given); err != nil {
 			return err
 		}
-		delete(given, lower(p.Name))
-	}
-	if name, ok := anyKey(given); ok {
-		return message(8145, "%s is not a parameter for procedure %s.", name, o.Procedure.Name)
 	}
 	return nil
 }

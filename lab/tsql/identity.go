@@ -1,8 +1,10 @@
 package tsql
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/ncruces/go-sqlite3"
 
@@ -97,6 +99,7 @@ func (s *Session) forgetIdentity(t *catalog.Table) error {
 	if t.Temporary {
 		schema = "temp"
 	}
+	delete(s.consumed, t.ObjectID)
 	err := s.conn.Exec(fmt.Sprintf("DELETE FROM %s.ck_identity WHERE object_id = %d", schema, t.ObjectID))
 	return s.fromEngine(err)
 }
@@ -163,6 +166,79 @@ func (s *Session) setIdentity(n int64) {
 	v := sqltype.Number{Unscaled: bigInt(n)}
 	s.identity = v
 	s.frame.scopeIdentity = v
+}
+
+// consume notes the counters that a statement has moved, whether it went well
+// or not: an identity value that was given is gone, although its row may be rolled back.
+// Source: https://learn.microsoft.com/sql/t-sql/functions/scope-identity-transact-sql ("Failed statements and transactions can
+// change the current identity for a table")
+func (s *Session) consume() {
+	for id, c := range s.identities {
+		if !c.changed {
+			continue
+		}
+		if s.consumed == nil {
+			s.consumed = map[int32]*counter{}
+		}
+		kept := *c
+		s.consumed[id] = &kept
+	}
+}
+
+// consumeWait is how long a session waits for its turn to note what it has
+// consumed. After that the values are given again, which breaks no promise.
+const consumeWait = time.Second
+
+// afterRollback stores the consumed values again. It opens a transaction of
+// its own when none is open; that it may come after another session's is no
+// harm, as the counter only ever moves on.
+//
+//nolint:contextcheck // it must not end with the request, nor wait for long
+func (s *Session) afterRollback() error {
+	if len(s.consumed) == 0 || s.options.Database.ReadOnly() {
+		return nil
+	}
+	return s.shield(func() error {
+		if !s.conn.GetAutocommit() {
+			return s.moveOn()
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), consumeWait)
+		defer cancel()
+		old := s.conn.SetInterrupt(ctx)
+		defer s.conn.SetInterrupt(old)
+		if err := s.control("BEGIN IMMEDIATE"); err != nil {
+			return nil // another session writes, or the database has ended
+		}
+		err := s.moveOn()
+		if err != nil {
+			return errors.Join(err, s.leave("ROLLBACK"))
+		}
+		return s.leave("COMMIT")
+	})
+}
+
+// moveOn moves the stored counters of the tables that are still there on to
+// the consumed values.
+func (s *Session) moveOn() error {
+	if err := s.refresh(); err != nil {
+		return err
+	}
+	for id, c := range s.consumed {
+		if _, there := s.tableByID(id); !there {
+			continue
+		}
+		last, some, err := s.lastIdentity(c.schema, id)
+		if err != nil {
+			return err
+		}
+		if some && (last == c.last || (last > c.last) == (c.increment > 0)) {
+			continue
+		}
+		if err := s.saveIdentity(c.schema, id, c.last); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // saveIdentities stores the counters that a statement has moved.

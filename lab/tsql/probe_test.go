@@ -13,7 +13,8 @@ import (
 	"github.com/crosskeys/crosskeys/lab/tsql/value"
 )
 
-// A file of probes holds statements with the answer that SQL Server gives them.
+// A file of probes holds statements with the answer that SQL Server gives them,
+// or with the number by which the lab refuses them (195, 208, 40510, 40517).
 // A probe is a batch, its answer is the line that begins with "->". Probes of
 // one file run in one session, one after the other; "===" begins another
 // session in a new database. A line with "--" alone in front is a comment.
@@ -66,8 +67,8 @@ func probes(t *testing.T, file string) {
 }
 
 func sameAnswer(got, want string) bool {
-	if part, found := strings.CutPrefix(want, "? "); found {
-		return strings.Contains(got, part)
+	if part, found := strings.CutPrefix(want, "?"); found {
+		return strings.Contains(got, strings.TrimSpace(part))
 	}
 	plain := strings.NewReplacer("numeric(", "decimal(", ", ", ",").Replace
 	return plain(got) == plain(want)

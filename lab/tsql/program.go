@@ -188,6 +188,7 @@ func (s *Session) runProgram(ctx context.Context, p *compile.Program, env *envir
 	s.fatal = nil
 	s.identities = nil
 	count, err := p.Run(ctx, s.conn, s.runtime, env)
+	s.consume()
 	if s.fatal != nil {
 		return 0, s.fatal
 	}
@@ -252,6 +253,7 @@ func (s *Session) scope() compile.Scope {
 		Database:       s.options.Database.Name(),
 		Referencing:    s.referencing,
 		IdentityInsert: func(id int32) bool { return id != 0 && id == s.settings.identityInsert },
+		TemporaryHere:  s.temporaryHere,
 		NewObjectID:    s.newObjectID,
 	}
 }

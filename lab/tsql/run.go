@@ -271,12 +271,33 @@ func (s *Session) located(err error, stmt ast.Statement) error {
 	if f.message.Procedure == "" && !f.rethrown {
 		f.message.Procedure = s.frame.procedure
 	}
+	if f.frame == nil && refusal(f.message.Number) {
+		// What follows counts on what was refused.
+		f.frame, f.extent = s.frame, endsScope
+	}
 	switch stmt.(type) {
+	case *ast.CreateIndex:
+		f.terminated = f.message.Number == 1505
+	case *ast.AlterTable:
+		if f.message.Number == 1505 {
+			f.before = append(f.before, f.message)
+			f.message.Number, f.message.Text, f.terminated = 1750, "Could not create constraint or index. See previous errors.", true
+		}
 	case *ast.Insert, *ast.Update, *ast.Delete, *ast.Merge:
 		f.terminated = f.frame == nil && f.extent == endsStatement && undoes(f.message.Number)
 	default:
 	}
 	return f
+}
+
+// refusal says whether an error refuses a construct that the lab does not run.
+func refusal(number int32) bool {
+	switch number {
+	case 40510, 40511, 40515, 40517:
+		return true
+	default:
+		return false
+	}
 }
 
 // undoes says whether an error is followed by the message that its statement
@@ -329,7 +350,7 @@ func (s *Session) catchable(f *failure) bool {
 // report sends an error to the client and does to the transaction what it must.
 func (s *Session) report(f *failure) error {
 	if s.settings.xactAbort && !f.raised && f.frame == nil {
-		f.extent = endsTransaction
+		f.extent, f.terminated = endsTransaction, false
 	}
 	s.errorNumber = f.message.Number
 	s.rowCount = 0

@@ -69,6 +69,8 @@ type Session struct {
 	setError    int32 // what RAISERROR WITH SETERROR wants @@ERROR to be
 	identity    any
 	identities  map[int32]*counter
+	// consumed are the identity values that no rollback gives back.
+	consumed map[int32]*counter
 	// rootIdentity is SCOPE_IDENTITY() of the session's outermost scope.
 	rootIdentity any
 	returns      []sqltype.Param // of the call that is running

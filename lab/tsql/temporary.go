@@ -179,6 +179,26 @@ func (s *Session) setTemporary(tables map[string]*temporaryTable) {
 	s.tables++
 }
 
+// temporaryHere says whether a # table of that name was made in the frame that
+// runs: its name is taken there. One of an outer frame can be hidden.
+// Source: https://learn.microsoft.com/sql/t-sql/statements/create-table-transact-sql#temporary-tables
+func (s *Session) temporaryHere(name string) bool {
+	t, ok := s.temporary[lower(name)]
+	return ok && t.level == s.frame.level
+}
+
+// forgetTemporary takes a # table off the list; what it hid is seen again.
+func (s *Session) forgetTemporary(name string) {
+	t, ok := s.temporary[name]
+	switch {
+	case !ok:
+	case t.outer != nil:
+		s.temporary[name] = t.outer
+	default:
+		delete(s.temporary, name)
+	}
+}
+
 // dropFrameTables drops what ends with a frame: its table variables and the #
 // tables that were made in it.
 func (s *Session) dropFrameTables(f *frame) error {
@@ -188,10 +208,10 @@ func (s *Session) dropFrameTables(f *frame) error {
 			names = append(names, t.Stored)
 		}
 	}
-	for name, t := range s.temporary {
-		if t.level >= f.level && f.parent != nil {
+	for name, t := range maps.Clone(s.temporary) {
+		for ; t != nil && t.level >= f.level && f.parent != nil; t = t.outer {
 			names = append(names, t.table.Stored)
-			delete(s.temporary, name)
+			s.forgetTemporary(name)
 		}
 	}
 	if len(names) == 0 {

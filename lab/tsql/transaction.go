@@ -40,6 +40,8 @@ type savepoint struct {
 type temporaryTable struct {
 	table *catalog.Table
 	level int // of the frame that made it
+	// outer is the table of the same name that it hides, made in an outer frame.
+	outer *temporaryTable
 }
 
 // begin is BEGIN TRANSACTION.
@@ -147,7 +149,7 @@ func (s *Session) rollbackTo(i int) error {
 	}
 	s.txn.savepoints = s.txn.savepoints[:i+1]
 	s.setTemporary(p.temporary)
-	return nil
+	return s.afterRollback()
 }
 
 // save is SAVE TRANSACTION.
@@ -186,12 +188,15 @@ func (s *Session) abandon() error {
 		}
 	}
 	s.setTemporary(s.txn.temporary)
+	if err := s.afterRollback(); err != nil {
+		return err
+	}
 	return s.ended(sqltype.TransactionRolledBack)
 }
 
 func (s *Session) ended(state sqltype.TransactionState) error {
 	descriptor := s.txn.descriptor
-	s.txn = transaction{}
+	s.txn, s.consumed = transaction{}, nil
 	if s.out == nil {
 		return nil
 	}

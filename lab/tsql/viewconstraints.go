@@ -1,6 +1,7 @@
 package tsql
 
 import (
+	"strconv"
 	"strings"
 
 	"github.com/crosskeys/crosskeys/lab/sqltype"
@@ -115,7 +116,7 @@ func defaultRows(s *Session) ([][]any, error) {
 	var rows [][]any
 	for _, c := range s.constraints() {
 		if c.column != nil {
-			rows = append(rows, append(s.constraintRow(c), int64(c.column.ID), "("+c.column.Default+")", systemNamed(c.name)))
+			rows = append(rows, append(s.constraintRow(c), int64(c.column.ID), shownDefault(c.column), systemNamed(c.name)))
 		}
 	}
 	return rows, nil
@@ -206,4 +207,14 @@ func foreignColumnRows(s *Session) ([][]any, error) {
 		}
 	}
 	return rows, nil
+}
+
+// shownDefault is a default as the catalog shows it: in brackets, a number in
+// two pairs of them.
+func shownDefault(c *catalog.Column) string {
+	text := "(" + c.Default + ")"
+	if _, err := strconv.ParseFloat(strings.TrimSpace(c.Default), 64); err == nil {
+		text = "(" + text + ")"
+	}
+	return text
 }

@@ -100,7 +100,7 @@ func informationColumns(s *Session) ([][]any, error) {
 		}
 		var def any
 		if c.Default != "" {
-			def = "(" + c.Default + ")"
+			def = shownDefault(&c)
 		}
 		row := []any{s.options.Database.Name(), schema, name, c.Name, int64(c.ID), def, nullable, typeRowOf(c.Type).name}
 		rows = append(rows, append(row, measuresOf(c.Type)...))

@@ -20,6 +20,8 @@ type compiler struct {
 	with    *commonScope
 	// depth is how deep views lie in each other.
 	depth int
+	// sets are the variables that the select list which is compiled sets.
+	sets *settingList
 	// maxRecursion is OPTION (MAXRECURSION n).
 	maxRecursion int64
 }

@@ -11,11 +11,15 @@ import (
 // row's number along.
 func (c *compiler) changeCommon(t *ast.TableRef, def *ast.CommonTable, scope *commonScope, where ast.Predicate, verb string) (*changeSource, error) {
 	s, ok := def.Query.Body.(*ast.Select)
-	if !ok || len(s.From) != 1 || s.Distinct || len(s.GroupBy) > 0 || s.Having != nil || len(def.Columns) > 0 || def.Query.Offset != nil || len(def.Query.OrderBy) > 0 {
+	if !ok || len(s.From) != 1 || s.Distinct || len(s.GroupBy) > 0 || s.Having != nil || len(def.Columns) > 0 || def.Query.Offset != nil || len(def.Query.OrderBy) > 0 && s.Top == nil {
 		return nil, refuse(t.Pos, verb+" of this common table")
 	}
+	aggregates := false
+	for _, item := range s.Items {
+		aggregates = aggregates || item.Expr != nil && hasAggregate(item.Expr)
+	}
 	ref, ok := s.From[0].(*ast.TableRef)
-	if !ok || s.Top != nil && (s.Top.Percent || s.Top.WithTies) {
+	if !ok || aggregates || s.Top != nil && (s.Top.Percent || s.Top.WithTies) {
 		return nil, refuse(t.Pos, verb+" of this common table")
 	}
 	saved := c.with
@@ -30,9 +34,6 @@ func (c *compiler) changeCommon(t *ast.TableRef, def *ast.CommonTable, scope *co
 	q, err := c.query(def.Query, nil, queryUse{subquery: true, depth: func() string { return inner }})
 	if err != nil {
 		return nil, err
-	}
-	if q.single {
-		return nil, refuse(t.Pos, verb+" of this common table")
 	}
 	c.with = saved
 	out := &changeSource{at: &env{clause: "WHERE", noAggregate: true}, joined: true}

@@ -59,7 +59,11 @@ func (c *compiler) newTable(n ast.Name) (*catalog.Table, error) {
 			return nil, refuse(n.Pos, "global temporary table")
 		}
 	}
-	if _, there := c.scope.Catalog.Table(t.Schema, t.Name); there {
+	_, there := c.scope.Catalog.Table(t.Schema, t.Name)
+	if there && strings.HasPrefix(t.Name, "#") && c.scope.TemporaryHere != nil {
+		there = c.scope.TemporaryHere(t.Name)
+	}
+	if there {
 		return nil, message(n.Pos, 2714, "There is already an object named '%s' in the database.", t.Name)
 	}
 	if _, there := c.scope.Catalog.View(t.Schema, t.Name); there && !t.Temporary {

@@ -62,6 +62,9 @@ func numeric(i *invocation, whole bool) (expr, error) {
 	if t.Kind == sqltype.Decimal && whole {
 		t = value.DecimalOf(int(t.Precision), 0)
 	}
+	if i.name == "SIGN" && t.Kind == sqltype.Decimal && t.Precision == t.Scale {
+		t = value.DecimalOf(int(t.Precision)+1, int(t.Scale)) // -1 and 1 must fit
+	}
 	args := []expr{a}
 	for n := 1; n < len(i.args); n++ {
 		arg, err := i.as(n, value.BigInt)

@@ -98,7 +98,7 @@ func (c *compiler) count(x ast.Expression, number int32, words string) (string, 
 	if err != nil {
 		return "", err
 	}
-	if got.null || !value.IsNumber(got.typ) || value.IsFloat(got.typ) {
+	if got.null || !value.IsInteger(got.typ) && (got.typ.Kind != sqltype.Decimal || got.typ.Scale > 0) {
 		return "", message(x.Position(), 1060, "The number of rows provided for a TOP or FETCH clauses row count parameter must be an integer.")
 	}
 	n := got.to(value.BigInt)

@@ -74,8 +74,29 @@ func (r *runner) step(s *Step) error {
 	return fmt.Errorf("running a statement: %w", err)
 }
 
+// deepest is how deep brackets lie in each other in what SQLite always takes.
+const deepest = 200
+
+// nesting is how deep a statement's brackets lie in each other.
+func nesting(sql string) int {
+	deep, most := 0, 0
+	for i := range len(sql) {
+		switch sql[i] {
+		case '(':
+			deep++
+			most = max(most, deep)
+		case ')':
+			deep--
+		}
+	}
+	return most
+}
+
 func (r *runner) execute(s *Step) error {
 	stmt, err := r.rt.Prepare(s.SQL)
+	if errors.Is(err, sqlite3.ERROR) && nesting(s.SQL) > deepest {
+		return sqltype.Message{Number: 191, Class: 15, State: 1, Text: "Some part of your SQL statement is nested too deeply. Rewrite the query or break it up into smaller queries."}
+	}
 	if err != nil {
 		return err
 	}

@@ -33,6 +33,9 @@ type Scope struct {
 	Referencing func(t *catalog.Table) []*catalog.Table
 	// IdentityInsert says whether IDENTITY_INSERT is on for a table.
 	IdentityInsert func(objectID int32) bool
+	// TemporaryHere says whether a # table was made in the procedure or batch
+	// that runs: nil, whether there is one at all.
+	TemporaryHere func(name string) bool
 	// NewObjectID gives a new object or constraint its ID.
 	NewObjectID func() int32
 }

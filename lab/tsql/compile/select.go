@@ -107,6 +107,8 @@ func (q *selection) group(orderBy []ast.OrderItem) error {
 // list compiles the select list.
 func (q *selection) list() error {
 	q.at.windowed = true
+	q.c.sets = q.settingOf()
+	defer func() { q.c.sets = nil }()
 	assigns := 0
 	for _, item := range q.s.Items {
 		if item.Star {
@@ -141,27 +143,6 @@ func (q *selection) list() error {
 		return message(q.s.Pos, 141, "A SELECT statement that assigns a value to a variable must not be combined with data-retrieval operations.")
 	}
 	return nil
-}
-
-// assignment is SELECT @v = x or @v += x.
-func (q *selection) assignment(item ast.SelectItem, got expr) (output, error) {
-	v, err := q.c.variable(item.Pos, item.Variable)
-	if err != nil {
-		return output{}, err
-	}
-	if item.Op != "" {
-		// Each row would have to see the one before it.
-		if len(q.s.From) > 0 {
-			return output{}, refuse(item.Pos, "SELECT @variable "+string(item.Op)+"= … FROM")
-		}
-		if got, err = operate(item.Pos, item.Op, v, got); err != nil {
-			return output{}, err
-		}
-	}
-	if got, err = assign(item.Pos, got, v.typ); err != nil {
-		return output{}, err
-	}
-	return output{expr: got, variable: item.Variable}, nil
 }
 
 // columnFacts says whether a column is an identity or computed.

@@ -96,6 +96,11 @@ func (c *compiler) variable(pos ast.Pos, name string) (expr, error) {
 		}
 		return expr{}, message(pos, 137, "Must declare the scalar variable \"%s\".", name)
 	}
+	if c.sets != nil {
+		if got, done, err := c.sets.read(pos, name); done || err != nil {
+			return got, err
+		}
+	}
 	return expr{sql: c.bind(name, t), typ: t, nullable: true, coll: collationOf(t), single: true}, nil
 }
 

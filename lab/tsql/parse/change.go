@@ -54,6 +54,9 @@ func (p *parser) outputs() (into, client *ast.Output) {
 
 func (p *parser) insert(pos ast.Pos, with []ast.CommonTable) ast.Statement {
 	p.expect("INSERT")
+	if p.is("BULK") {
+		p.noStatement("INSERT BULK")
+	}
 	s := &ast.Insert{With: with, Top: p.optionalTop()}
 	p.accept("INTO")
 	s.Target = p.target()

@@ -2,6 +2,7 @@ package builtin
 
 import (
 	"math"
+	"strings"
 	"time"
 
 	"github.com/crosskeys/crosskeys/lab/sqltype"
@@ -69,6 +70,9 @@ var dates = map[string]function{
 		return time.Date(t.Year(), t.Month(), t.Day(), t.Hour(), t.Minute(), t.Second(), t.Nanosecond(), zone), nil
 	}},
 	"ISDATE": {call: func(a *arguments) (any, error) {
+		if s, ok := a.vals[0].(string); ok && strings.TrimSpace(s) == "" {
+			return int64(0), nil // although it converts
+		}
 		if _, err := value.Convert(a.vals[0], a.types[0], value.DateTime); err != nil {
 			return int64(0), nil
 		}
