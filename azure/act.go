@@ -10,6 +10,7 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/arm"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/authorization/armauthorization/v2"
@@ -50,7 +51,7 @@ func (c *Cloud) SetProtector(ctx context.Context, server tde.Server, protector t
 			ServerKeyType: to.Ptr(armsql.ServerKeyTypeAzureKeyVault), ServerKeyName: to.Ptr(protector.Key.ServerKeyName()), AutoRotationEnabled: to.Ptr(protector.AutoRotation),
 		}
 	}
-	poller, err := factory.NewEncryptionProtectorsClient().BeginCreateOrUpdate(ctx, server.ResourceGroup, server.Name, armsql.EncryptionProtectorNameCurrent,
+	poller, err := factory.NewEncryptionProtectorsClient().BeginCreateOrUpdate(once(ctx), server.ResourceGroup, server.Name, armsql.EncryptionProtectorNameCurrent,
 		armsql.EncryptionProtector{Properties: properties}, nil)
 	return serviceError("set TDE protector", server.Name, protector.Key, finish(ctx, poller, err, accepted))
 }
@@ -62,7 +63,7 @@ func (c *Cloud) PlannedFailover(ctx context.Context, server tde.Server, group st
 	if err != nil {
 		return err
 	}
-	poller, err := factory.NewFailoverGroupsClient().BeginFailover(ctx, server.ResourceGroup, server.Name, group, nil)
+	poller, err := factory.NewFailoverGroupsClient().BeginFailover(once(ctx), server.ResourceGroup, server.Name, group, nil)
 	return serviceError("planned failover of "+group, server.Name, tde.KeyID{}, finish(ctx, poller, err, accepted))
 }
 
@@ -120,6 +121,13 @@ func (c *Cloud) AssignCryptoRole(ctx context.Context, vaultID, principal string)
 	return serviceError("assign the crypto role to "+principal+" on vault "+id.Name, "", tde.KeyID{}, err)
 }
 
+// once keeps the SDK from repeating a call by itself. A call whose answer is
+// lost may have taken effect, and so may one that is answered with a 5xx: who
+// asked for it looks before it is made again.
+func once(ctx context.Context) context.Context {
+	return policy.WithRetryOptions(ctx, policy.RetryOptions{MaxRetries: -1})
+}
+
 // finish follows an operation to its end. accepted is told as soon as the
 // service has taken the call; it may be nil.
 func finish[T any](ctx context.Context, poller *runtime.Poller[T], err error, accepted Accepted) error {
@@ -167,15 +175,20 @@ func pauseOf(answer *http.Response) time.Duration {
 	if answer == nil {
 		return usualPause
 	}
+	if pause := retryAfter(answer.Header); pause > 0 {
+		return pause
+	}
+	return usualPause
+}
+
+// retryAfter is how long an answer asks to wait; 0 where it does not say.
+func retryAfter(header http.Header) time.Duration {
 	for name, unit := range map[string]time.Duration{"retry-after-ms": time.Millisecond, "x-ms-retry-after-ms": time.Millisecond} {
-		if pause := number(answer.Header.Get(name)); pause > 0 {
+		if pause := number(header.Get(name)); pause > 0 {
 			return time.Duration(pause) * unit
 		}
 	}
-	if pause := number(answer.Header.Get("Retry-After")); pause > 0 {
-		return time.Duration(pause) * time.Second
-	}
-	return usualPause
+	return time.Duration(number(header.Get("Retry-After"))) * time.Second
 }
 
 func number(text string) int {

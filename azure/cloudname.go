@@ -68,6 +68,9 @@ func parseMetadata(text []byte) (cloud.Configuration, error) {
 			LoginEndpoint string   `json:"loginEndpoint"`
 			Audiences     []string `json:"audiences"`
 		} `json:"authentication"`
+		Suffixes struct {
+			SQLServer string `json:"sqlServerHostname"`
+		} `json:"suffixes"`
 	}
 	if err := json.Unmarshal(text, &document); err != nil {
 		return cloud.Configuration{}, fmt.Errorf("cloud metadata: %w", err)
@@ -80,8 +83,31 @@ func parseMetadata(text []byte) (cloud.Configuration, error) {
 	if len(document.Authentication.Audiences) > 0 {
 		audience = strings.TrimRight(document.Authentication.Audiences[0], "/")
 	}
-	return cloud.Configuration{
-		ActiveDirectoryAuthorityHost: strings.TrimRight(document.Authentication.LoginEndpoint, "/") + "/",
-		Services:                     map[cloud.ServiceName]cloud.ServiceConfiguration{cloud.ResourceManager: {Endpoint: endpoint, Audience: audience}},
-	}, nil
+	services := map[cloud.ServiceName]cloud.ServiceConfiguration{cloud.ResourceManager: {Endpoint: endpoint, Audience: audience}}
+	if suffix := strings.Trim(document.Suffixes.SQLServer, "."); suffix != "" {
+		services[SQLDatabase] = cloud.ServiceConfiguration{Audience: "https://" + suffix}
+	}
+	return cloud.Configuration{ActiveDirectoryAuthorityHost: strings.TrimRight(document.Authentication.LoginEndpoint, "/") + "/", Services: services}, nil
+}
+
+// SQLDatabase is the service name under which a cloud's configuration holds the
+// audience of its databases' access tokens.
+const SQLDatabase cloud.ServiceName = "sqlDatabase"
+
+// databaseAudience is the audience of access tokens for a cloud's databases;
+// the public cloud's where a custom one says nothing.
+// Source: https://learn.microsoft.com/azure/azure-sql/database/authentication-aad-overview
+// Source: https://learn.microsoft.com/azure/azure-government/compare-azure-government-global-azure#guidance-for-developers
+// Source: https://learn.microsoft.com/azure/china/resources-developer-guide
+func databaseAudience(c cloud.Configuration) string {
+	if service, named := c.Services[SQLDatabase]; named {
+		return service.Audience
+	}
+	switch c.ActiveDirectoryAuthorityHost {
+	case cloud.AzureGovernment.ActiveDirectoryAuthorityHost:
+		return "https://database.usgovcloudapi.net"
+	case cloud.AzureChina.ActiveDirectoryAuthorityHost:
+		return "https://database.chinacloudapi.cn"
+	}
+	return "https://database.windows.net"
 }

@@ -4,7 +4,6 @@
 package azure
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"time"
@@ -15,14 +14,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/sql/armsql/v2"
-
-	"github.com/crosskeys/crosskeys/tde"
 )
-
-// EncryptionReader reads a database's row of sys.dm_database_encryption_keys.
-type EncryptionReader interface {
-	ReadEncryption(ctx context.Context, server tde.Server, database string) (tde.EncryptionState, error)
-}
 
 // Config says how the cloud is reached.
 type Config struct {
@@ -30,7 +22,7 @@ type Config struct {
 	SubscriptionID string // empty: every subscription that the caller sees
 	Transport      policy.Transporter
 	Credential     azcore.TokenCredential // nil: azidentity's default chain
-	Encryption     EncryptionReader
+	Databases      DatabaseReader         // nil: the databases are not asked
 	Now            func() time.Time
 	Log            *slog.Logger
 }
@@ -53,6 +45,7 @@ func Connect(c Config) (*Cloud, error) {
 			return nil, fmt.Errorf("sign in: %w", err)
 		}
 	}
+	options.PerRetryPolicies = []policy.Policy{permitting{}}
 	return &Cloud{config: c, cred: cred, arm: &arm.ClientOptions{ClientOptions: options, DisableRPRegistration: true}}, nil
 }
 

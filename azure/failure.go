@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
@@ -23,8 +24,10 @@ type ServiceError struct {
 	RequestID string
 	InPoll    bool // the call was accepted and its operation failed
 	Retryable bool // the same call may succeed later
-	Hint      string
-	Err       error
+	// RetryAfter is how long the service asks to wait; 0 where it does not.
+	RetryAfter time.Duration
+	Hint       string
+	Err        error
 }
 
 // Error says what was being done, to what, and Azure's answer.
@@ -65,6 +68,7 @@ func serviceError(op, server string, key tde.KeyID, err error) error {
 	if r := answer.RawResponse; r != nil {
 		failure.RequestID = r.Header.Get("x-ms-request-id")
 		failure.Message = messageIn(r)
+		failure.RetryAfter = retryAfter(r.Header)
 		// A poll answers 200, whatever became of the operation.
 		failure.InPoll = r.StatusCode == http.StatusOK
 	}

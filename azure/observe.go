@@ -157,7 +157,7 @@ type observation struct {
 func (o *observation) unread(what, server string, err error) {
 	u := tde.Unread{What: what, Server: server, Reason: err.Error()}
 	if refused, ok := asServiceError(err); ok {
-		u.Hint = refused.Hint
+		u.Hint, u.Passing = refused.Hint, refused.Retryable || refused.Status == 0
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -1,7 +1,10 @@
 package azure_test
 
 import (
+	"crypto/x509"
 	"net/http"
+	"net/url"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -12,8 +15,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/crosskeys/crosskeys/azure"
-	"github.com/crosskeys/crosskeys/azure/provisional"
 	"github.com/crosskeys/crosskeys/lab"
+	"github.com/crosskeys/crosskeys/sqlconn"
 	"github.com/crosskeys/crosskeys/tde"
 )
 
@@ -44,12 +47,25 @@ func over(t *testing.T, l *lab.Lab, c cloud.Configuration) *azure.Cloud {
 	client := l.HTTPClient()
 	connected, err := azure.Connect(azure.Config{
 		Cloud: c, Transport: client, Credential: credential, Now: time.Now,
-		Encryption: &provisional.LabReader{Control: l.ControlURL(), Audience: c.Services[cloud.ResourceManager].Audience, Credential: credential, Transport: client},
+		Databases: &azure.SQLReader{Options: reach(t, l, azure.SQLOptions(c, credential))},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return connected
+}
+
+// reach sends connections to databases into the lab.
+func reach(t *testing.T, l *lab.Lab, o sqlconn.Options) sqlconn.Options {
+	t.Helper()
+	authority, err := os.ReadFile(l.CAFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.RootCAs = x509.NewCertPool()
+	o.RootCAs.AppendCertsFromPEM(authority)
+	o.Dial = sqlconn.FromEnvironment(func(*http.Request) (*url.URL, error) { return url.Parse(l.ProxyURL()) })
+	return o
 }
 
 func TestTheComponentIsFoundFromAnyOfItsNames(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/sql/armsql/v2"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/crosskeys/crosskeys/sqlconn"
 	"github.com/crosskeys/crosskeys/tde"
 )
 
@@ -112,7 +113,7 @@ func (o *observation) readDatabases(ctx context.Context, factory *armsql.ClientF
 	for i := range databases {
 		readers.Go(func() error {
 			o.readState(ctx, client, ref, &databases[i])
-			o.readEncryption(ctx, server, &databases[i])
+			o.readInside(ctx, server, &databases[i])
 			return nil
 		})
 	}
@@ -133,16 +134,21 @@ func (o *observation) readState(ctx context.Context, client *armsql.TransparentD
 	}
 }
 
-func (o *observation) readEncryption(ctx context.Context, server tde.Server, db *tde.Database) {
-	if o.cloud.config.Encryption == nil {
+// readInside asks the database itself. That it could not be asked is kept with
+// the database: what stands in Resource Manager has been read all the same.
+func (o *observation) readInside(ctx context.Context, server tde.Server, db *tde.Database) {
+	if o.cloud.config.Databases == nil || !asked(db.Status) {
 		return
 	}
-	state, err := o.cloud.config.Encryption.ReadEncryption(ctx, server, db.Name)
-	if err != nil {
-		o.unread("encryption state of "+db.Name+" on "+server.Name, server.Name, err)
+	reading, err := o.cloud.config.Databases.ReadDatabase(ctx, server, db.Name)
+	db.Encryption, db.LogKeys, db.Geo = reading.Encryption, reading.LogKeys, reading.Geo
+	if err == nil {
 		return
 	}
-	db.Encryption = &state
+	db.SQLUnread = &tde.Unread{What: "database " + db.Name + " on " + server.Name, Server: server.Name, Reason: err.Error()}
+	if failure, ok := errors.AsType[*sqlconn.Error](err); ok {
+		db.SQLUnread.Hint, db.SQLUnread.Passing = failure.Hint, failure.Transient
+	}
 }
 
 // ReadKeys reads a server's registered keys, ServiceManaged left out.

@@ -7,17 +7,32 @@ import (
 	"github.com/crosskeys/crosskeys/tde"
 )
 
-// Values of encryption_state in sys.dm_database_encryption_keys.
-// Source: https://learn.microsoft.com/sql/relational-databases/system-dynamic-management-views/sys-dm-database-encryption-keys-transact-sql
-const (
-	stateUnencrypted            = 1
-	stateEncrypted              = 3
-	stateKeyChange              = 4
-	stateProtectionChangeInDEKs = 6
-)
+// stateText is an encryption state as a person reads it, with how far a change
+// has come.
+func stateText(e tde.EncryptionState) string {
+	text := fmt.Sprintf("encryption state %d", e.State)
+	if e.Description != "" {
+		text += " (" + e.Description + ")"
+	}
+	if e.Percent > 0 {
+		text += fmt.Sprintf(", %.0f %% done", e.Percent)
+	}
+	return text
+}
 
-func changing(state int) bool {
-	return state == stateKeyChange || state == stateProtectionChangeInDEKs
+// whyUnread says why a database's encryption state was not read, and the cure.
+func whyUnread(d tde.Database) (why, cure string) {
+	cure = "Make the reading identity a user of the database and grant it VIEW DATABASE STATE; then look again."
+	switch {
+	case d.SQLUnread != nil:
+		if d.SQLUnread.Hint != "" {
+			cure = d.SQLUnread.Hint
+		}
+		return " (" + d.SQLUnread.Reason + ")", cure
+	case d.Status != "" && !strings.EqualFold(d.Status, "Online"):
+		return ", since it is " + d.Status, "Look again when the database is Online."
+	}
+	return "", cure
 }
 
 func (j *judge) databases() {
@@ -79,23 +94,36 @@ func (j *judge) encryption(s tde.Server, d tde.Database, primary bool) {
 	e := d.Encryption
 	switch {
 	case e == nil && !disabled:
+		why, cure := whyUnread(d)
 		j.add(Finding{
 			Rule: RuleEncryptionUnread, Severity: Warning, Server: s.Name, Database: d.Name,
-			What:    fmt.Sprintf("the encryption state of %s on %s was not read, so nobody knows which key wraps its DEK or whether a change is under way", d.Name, s.Name),
-			Cure:    "Give the reading identity VIEW DATABASE STATE on the database and inspect again.",
+			What:    fmt.Sprintf("the encryption state of %s on %s was not read%s, so nobody knows which key wraps its DEK or whether a change is under way", d.Name, s.Name, why),
+			Cure:    cure,
 			Command: show,
 		})
 	case e == nil:
-	case changing(e.State):
-		j.add(Finding{
-			Rule: RuleChangeInProgress, Severity: Blocker, Server: s.Name, Database: d.Name,
-			What:    fmt.Sprintf("database %s on %s is in encryption state %d: a key change is in progress, and Azure refuses a second one (EncryptionProtectorChangeInProgress)", d.Name, s.Name, e.State),
-			Cure:    "Wait until the state is 3 again, then plan again.",
-			Command: show,
-		})
+	case e.Changing():
+		j.changing(s, d)
 	case e.EncryptorType == tde.EncryptorAsymmetricKey:
 		j.wrappingKey(s, d)
 	}
+}
+
+// changing: while a DEK is wrapped anew or changed, Azure refuses another
+// protector. A scan that encrypts or decrypts the pages is another thing.
+func (j *judge) changing(s tde.Server, d tde.Database) {
+	e := *d.Encryption
+	f := Finding{
+		Rule: RuleChangeInProgress, Severity: Blocker, Server: s.Name, Database: d.Name,
+		What: fmt.Sprintf("database %s on %s is in %s: a key change is in progress, and Azure refuses a second one (EncryptionProtectorChangeInProgress)", d.Name, s.Name, stateText(e)),
+		Cure: fmt.Sprintf("Wait until the state is %d again, then plan again.", tde.StateEncrypted), Command: azServer(s, "sql", "db", "tde", "show", "--database", d.Name),
+	}
+	if e.State == tde.StateEncrypting || e.State == tde.StateDecrypting {
+		f.Severity = Warning
+		f.What = fmt.Sprintf("database %s on %s is in %s: a scan of its pages is under way", d.Name, s.Name, stateText(e))
+		f.Cure = "Let the scan end first, so that what is verified afterwards is at rest."
+	}
+	j.add(f)
 }
 
 // wrappingKey: a DEK that is wrapped by a key no server has registered cannot

@@ -92,6 +92,9 @@ const (
 	RuleNotEncrypted      = "database-not-encrypted"
 	RuleReplicaNotRead    = "replica-not-read"
 	RuleThumbprintUnknown = "thumbprint-not-read"
+	RuleLogNeedsKey       = "log-needs-key"
+	RuleLogUnread         = "log-not-read"
+	RuleNotAnswering      = "database-not-answering"
 )
 
 // Blocked reports whether any finding stops a plan.

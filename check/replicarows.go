@@ -78,13 +78,15 @@ func (v *verifier) replica(r replica, role string, want expectation) {
 		row.Verdict = v.judge(s, d, &row, want)
 	}
 	v.result.Databases = append(v.result.Databases, row)
+	v.logs(s, d)
 }
 
 func fillState(row *DatabaseRow, d tde.Database) {
+	row.Geo = d.Geo
 	if d.Encryption == nil {
 		return
 	}
-	row.State, row.EncryptorType, row.Thumbprint = d.Encryption.State, d.Encryption.EncryptorType, d.Encryption.Thumbprint
+	row.State, row.EncryptorType, row.Thumbprint, row.Encryption = d.Encryption.State, d.Encryption.EncryptorType, d.Encryption.Thumbprint, d.Encryption
 }
 
 // judge compares what wraps a replica's DEK with what must.
@@ -98,11 +100,14 @@ func (v *verifier) judge(s tde.Server, d tde.Database, row *DatabaseRow, want ex
 		j.status(s, d)
 		v.fail(j.findings[0])
 		return Wrong
-	case e == nil && strings.EqualFold(d.TDEState, "Disabled"), e != nil && e.State <= stateUnencrypted:
+	case e == nil && strings.EqualFold(d.TDEState, "Disabled"), e != nil && e.State <= tde.StateUnencrypted:
 		return v.unencrypted(f, where, d)
 	case e == nil:
-		f.Rule, f.What = RuleEncryptionUnread, "the encryption state of "+where+" was not read"
-		f.Cure = "Give the reading identity VIEW DATABASE STATE on the database and verify again."
+		why, cure := whyUnread(d)
+		f.Rule, f.What, f.Cure = RuleEncryptionUnread, "the encryption state of "+where+" was not read"+why, cure
+		if d.SQLUnread != nil && d.SQLUnread.Passing {
+			f.Rule = RuleNotAnswering
+		}
 		v.fail(f)
 		return NotRead
 	}
@@ -118,9 +123,9 @@ func (v *verifier) compare(f Finding, where string, row DatabaseRow, want expect
 	const wait = "Wait a few minutes for the protector to reach every replica and verify again."
 	verdict := Wrong
 	switch {
-	case row.State != stateEncrypted:
+	case row.State != tde.StateEncrypted:
 		f.Rule, f.Cure = RuleChangeInProgress, wait
-		f.What = fmt.Sprintf("%s is in encryption state %d, not %d: a change is in progress", where, row.State, stateEncrypted)
+		f.What = fmt.Sprintf("%s is in %s, not %d: a change is in progress", where, stateText(*row.Encryption), tde.StateEncrypted)
 		verdict = InProgress
 	case row.EncryptorType != want.encryptor:
 		f.Rule, f.Cure = RuleEncryptorType, wait

@@ -30,7 +30,10 @@ type Verification struct {
 	Servers   []ServerRow   `json:"servers"`
 	Keys      []KeyRow      `json:"keys"`
 	Databases []DatabaseRow `json:"databases"`
-	Findings  []Finding     `json:"findings"`
+	// Logs are the keys that the databases' logs still need beside the one
+	// that wraps the DEK now.
+	Logs     []LogRow  `json:"logs"`
+	Findings []Finding `json:"findings"`
 }
 
 // ServerRow is a server's protector beside the one that is expected.
@@ -71,6 +74,10 @@ type DatabaseRow struct {
 	ExpectedThumbprint tde.Thumbprint `json:"expectedThumbprint,omitempty"`
 	Key                tde.KeyID      `json:"key"` // the registered key that has the thumbprint
 	Verdict            Verdict        `json:"verdict"`
+	// Encryption is the whole row of sys.dm_database_encryption_keys, Geo those
+	// of sys.dm_geo_replication_link_status; nil when they were not read.
+	Encryption *tde.EncryptionState `json:"encryption,omitempty"`
+	Geo        []tde.GeoStatus      `json:"geoReplicationStatus,omitempty"`
 }
 
 // Standalone is the role of a database that is not geo-replicated.
@@ -85,7 +92,7 @@ const Standalone = "Standalone"
 func Verify(t tde.Topology, desired Desired, now time.Time) Verification {
 	v := verifier{topology: t, now: now, result: Verification{
 		ReadAt: t.ReadAt, Group: t.Group,
-		Servers: []ServerRow{}, Keys: []KeyRow{}, Databases: []DatabaseRow{}, Findings: []Finding{},
+		Servers: []ServerRow{}, Keys: []KeyRow{}, Databases: []DatabaseRow{}, Logs: []LogRow{}, Findings: []Finding{},
 	}}
 	gaps := judge{topology: t, now: now}
 	gaps.unread()
@@ -100,6 +107,7 @@ func Verify(t tde.Topology, desired Desired, now time.Time) Verification {
 	for _, set := range replicaSets(t) {
 		v.set(set)
 	}
+	v.logFindings()
 	v.result.Findings = sorted(v.result.Findings)
 	v.result.OK = !Blocked(v.result.Findings)
 	return v.result

@@ -2,6 +2,7 @@ package check_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -45,7 +46,7 @@ func TestVerifyTheArticlesEnd(t *testing.T) {
 		Server: second, Role: "Secondary", Primary: first, Database: "orders", State: 3,
 		EncryptorType: tde.EncryptorAsymmetricKey, ExpectedType: tde.EncryptorAsymmetricKey,
 		Thumbprint: tdetest.Thumbprint(tdetest.Subham), ExpectedThumbprint: tdetest.Thumbprint(tdetest.Subham),
-		Key: key(tdetest.Subham), Verdict: check.OK,
+		Key: key(tdetest.Subham), Verdict: check.OK, Encryption: w.AtDatabase(second, "orders").Encryption,
 	}
 	if diff := cmp.Diff(want, row(t, v, second, "orders")); diff != "" {
 		t.Errorf("the replica is wrapped by the primary's protector: %s", diff)
@@ -243,5 +244,95 @@ func TestVerifyJudgesLoneLinks(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"Secondary of the link from " + first}, v.Servers[2].Roles); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestVerifyTellsWhichKeysTheLogsStillNeed(t *testing.T) {
+	old := tdetest.Thumbprint(tdetest.Shared)
+	still := func(w *tdetest.World, thumbprint tde.Thumbprint, active int) {
+		d := w.AtDatabase(second, "orders")
+		d.LogKeys = append(d.LogKeys, tde.LogKey{Thumbprint: thumbprint, Active: active, Files: active + 1})
+	}
+	tests := []struct {
+		name     string
+		change   func(w *tdetest.World)
+		rule     string
+		severity check.Severity
+		says     string
+		rows     int
+	}{
+		{"an old key that is registered", func(w *tdetest.World) { still(w, old, 2) }, check.RuleLogNeedsKey, check.Note, "Keep key testshared/shared/0c0ffee0… registered, enabled and permitted", 1},
+		{"an old key that the server has not registered", func(w *tdetest.World) { still(w, old, 1); w.Deregister(second, key(tdetest.Shared)) }, check.RuleLogNeedsKey, check.Warning, "Register the key on the server again", 1},
+		{"a key that nobody knows", func(w *tdetest.World) { still(w, "AA", 1) }, check.RuleLogNeedsKey, check.Note, "register it again", 1},
+		{"an old key that no active file needs", func(w *tdetest.World) { still(w, old, 0) }, "", "", "", 0},
+		{"files that are not encrypted", func(w *tdetest.World) { still(w, "", 3) }, "", "", "", 0},
+		{"a log that was not read", func(w *tdetest.World) { w.AtDatabase(second, "orders").LogKeys = nil }, check.RuleLogUnread, check.Note, "until the log has been read", 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			w := moved()
+			tt.change(w)
+			v := check.Verify(w.Topology, onePerRegion(), tdetest.Now())
+			if !v.OK {
+				t.Errorf("it is no fault: %+v", v.Findings)
+			}
+			if diff := cmp.Diff(check.LogNeeds(w.Topology), v.Logs); diff != "" || len(v.Logs) != tt.rows {
+				t.Errorf("%d rows %s", len(v.Logs), diff)
+			}
+			found := byRule(v.Findings, tt.rule)
+			if tt.rule == "" {
+				if len(v.Findings) > 0 {
+					t.Errorf("%+v", v.Findings)
+				}
+				return
+			}
+			if len(found) == 0 || found[0].Severity != tt.severity || !strings.Contains(found[0].What, "orders") || !strings.Contains(found[0].Cure, tt.says) {
+				t.Errorf("%+v", v.Findings)
+			}
+		})
+	}
+}
+
+func TestEachKeyOfTheLogsIsToldOnce(t *testing.T) {
+	w := moved()
+	for _, server := range []string{first, second} {
+		for _, name := range []string{"billing", "orders"} {
+			d := w.AtDatabase(server, name)
+			d.LogKeys = append(d.LogKeys, tde.LogKey{Thumbprint: tdetest.Thumbprint(tdetest.Shared), Active: 1, Files: 1})
+		}
+	}
+	v := check.Verify(w.Topology, nil, tdetest.Now())
+	found := byRule(v.Findings, check.RuleLogNeedsKey)
+	if len(found) != 1 || strings.Count(found[0].What, "database ") != 4 || len(v.Logs) != 4 {
+		t.Errorf("%+v", found)
+	}
+}
+
+func TestAChangeSaysHowFarItHasCome(t *testing.T) {
+	w := moved()
+	e := w.AtDatabase(second, "orders").Encryption
+	e.State, e.Description, e.Percent = 6, "PROTECTION_CHANGE_IN_PROGRESS", 41.6
+	found := byRule(check.Verify(w.Topology, nil, tdetest.Now()).Findings, check.RuleChangeInProgress)
+	if len(found) != 1 || !strings.Contains(found[0].What, "state 6 (PROTECTION_CHANGE_IN_PROGRESS), 42 % done") {
+		t.Errorf("%+v", found)
+	}
+}
+
+func TestWhyADatabaseWasNotAsked(t *testing.T) {
+	w := moved()
+	d := w.AtDatabase(second, "orders")
+	d.Encryption, d.SQLUnread = nil, &tde.Unread{Reason: "error 18456", Hint: "CREATE USER"}
+	found := byRule(check.Verify(w.Topology, nil, tdetest.Now()).Findings, check.RuleEncryptionUnread)
+	if len(found) != 1 || !strings.Contains(found[0].What, "error 18456") || found[0].Cure != "CREATE USER" {
+		t.Errorf("%+v", found)
+	}
+	d.SQLUnread.Passing = true
+	if v := check.Verify(w.Topology, nil, tdetest.Now()); v.OK || len(byRule(v.Findings, check.RuleNotAnswering)) != 1 {
+		t.Errorf("%+v", v.Findings)
+	}
+	d.SQLUnread, d.Status = nil, "Paused"
+	found = byRule(check.Verify(w.Topology, nil, tdetest.Now()).Findings, check.RuleEncryptionUnread)
+	if len(found) != 1 || !strings.Contains(found[0].What, "since it is Paused") {
+		t.Errorf("%+v", found)
 	}
 }

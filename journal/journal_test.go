@@ -19,8 +19,11 @@ import (
 const planHash = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
 
 func clock() func() time.Time {
+	var mu sync.Mutex
 	at := time.Date(2026, 11, 24, 9, 0, 0, 0, time.UTC)
 	return func() time.Time {
+		mu.Lock()
+		defer mu.Unlock()
 		at = at.Add(time.Second)
 		return at
 	}
@@ -30,20 +33,25 @@ func begin() journal.BeginEntry {
 	return journal.BeginEntry{Verb: "apply", PlanHash: planHash, Plan: plan.Plan{Group: "fog"}, Target: "fog", Who: journal.Who{User: "dba", Version: "1"}}
 }
 
-func create(t *testing.T, folder string) *journal.Journal {
+// begun is a run's journal on SQLite that is being written, and its store.
+func begun(t testing.TB) (*journal.Store, *journal.Run) {
 	t.Helper()
-	j, err := journal.Create(folder, begin(), clock())
+	s, err := journal.OpenStore(t.Context(), t.TempDir(), clock())
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = j.Close() })
-	return j
+	t.Cleanup(func() { _ = s.Close() })
+	r, err := s.Begin(t.Context(), begin(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, r
 }
 
-func add(t *testing.T, j *journal.Journal, records ...journal.Record) {
+func add(t testing.TB, r *journal.Run, records ...journal.Record) {
 	t.Helper()
-	for _, r := range records {
-		if err := j.Append(r); err != nil {
+	for _, record := range records {
+		if err := r.Append(record); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -59,25 +67,22 @@ func end(status string) journal.Record {
 	return journal.Record{Kind: journal.End, End: &journal.EndEntry{Status: status}}
 }
 
-// written is a journal of four records on disk, and its text.
-func written(t *testing.T) (path string, text []byte) {
+// written is a journal of four records, as lines.
+func written(t testing.TB) []byte {
 	t.Helper()
-	j := create(t, t.TempDir())
-	add(t, j, note("first"), done(1), end(journal.StatusDone))
-	if err := j.Close(); err != nil {
-		t.Fatal(err)
-	}
-	text, err := os.ReadFile(j.Path())
+	s, r := begun(t)
+	add(t, r, note("first"), done(1), end(journal.StatusDone))
+	text, err := s.Lines(t.Context(), r.ID())
 	if err != nil {
 		t.Fatal(err)
 	}
-	return j.Path(), text
+	return text
 }
 
 func TestWhatIsWrittenIsRead(t *testing.T) {
-	j := create(t, t.TempDir())
+	s, j := begun(t)
 	add(t, j, note("first"), done(1), end(journal.StatusDone))
-	log, err := journal.Read(j.Path())
+	log, err := s.Read(t.Context(), j.ID())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,16 +99,25 @@ func TestWhatIsWrittenIsRead(t *testing.T) {
 	if diff := cmp.Diff([]journal.Kind{journal.Begin, journal.Note, journal.Result, journal.End}, kinds); diff != "" {
 		t.Errorf("kinds (-want +got):\n%s", diff)
 	}
-	if got := log.Begin(); got.Run != j.Run() || got.PlanHash != planHash || got.Who.User != "dba" {
+	if got := log.Begin(); got.Run != j.ID() || got.PlanHash != planHash || got.Who.User != "dba" {
 		t.Errorf("begin: %+v", got)
 	}
-	if head, err := journal.Verify(j.Path()); err != nil || head != j.Head() {
-		t.Errorf("verify: %s, %v", head, err)
+	path := filepath.Join(t.TempDir(), "copy.jsonl")
+	text, err := s.Lines(t.Context(), j.ID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if copied, err := journal.Read(path); err != nil || copied.Head != j.Head() {
+		t.Errorf("a file of the lines: %s, %v", copied.Head, err)
 	}
 }
 
+// A copy that was cut in the middle of a line still shows what comes before.
 func TestATornLastLineIsToleratedAndNamed(t *testing.T) {
-	path, text := written(t)
+	text := written(t)
 	lines := bytes.SplitAfter(text, []byte{'\n'})
 	whole := len(text) - len(lines[3])
 	for cut := whole + 1; cut < len(text); cut++ {
@@ -112,30 +126,10 @@ func TestATornLastLineIsToleratedAndNamed(t *testing.T) {
 			t.Fatalf("cut at %d: torn %d, %d records, %v", cut, log.TornBytes, len(log.Records), err)
 		}
 	}
-	if err := os.WriteFile(path, text[:whole+20], 0o600); err != nil {
-		t.Fatal(err)
-	}
-	j, log, err := journal.Open(path, journal.Who{User: "other"}, clock())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = j.Close() }()
-	if log.TornBytes != 20 || len(log.Records) != 3 {
-		t.Errorf("torn %d, %d records", log.TornBytes, len(log.Records))
-	}
-	add(t, j, note("goes on"))
-	log, err = journal.Read(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	resumed := log.Records[3]
-	if resumed.Kind != journal.Resume || resumed.Resume.TornBytes != 20 || resumed.Resume.Who.User != "other" || len(log.Records) != 5 {
-		t.Errorf("%d records, the fourth %+v", len(log.Records), resumed)
-	}
 }
 
 func TestABrokenChainNamesTheRecord(t *testing.T) {
-	_, text := written(t)
+	text := written(t)
 	lines := strings.SplitAfter(string(text), "\n")
 	cases := map[string]struct {
 		text   string
@@ -170,60 +164,10 @@ func TestABrokenChainNamesTheRecord(t *testing.T) {
 			}
 		}
 	})
-	t.Run("a broken journal is not taken up again", func(t *testing.T) {
-		path := filepath.Join(t.TempDir(), "x.jsonl")
-		if err := os.WriteFile(path, []byte(strings.Replace(string(text), "first", "other", 1)), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if _, _, err := journal.Open(path, journal.Who{}, clock()); err == nil {
-			t.Error("it was opened")
-		}
-	})
-}
-
-func TestOneWriterAtATime(t *testing.T) {
-	folder := t.TempDir()
-	j := create(t, folder)
-	if _, _, err := journal.Open(j.Path(), journal.Who{}, clock()); !errors.Is(err, journal.ErrHeld) {
-		t.Errorf("a journal in use was opened: %v", err)
-	}
-	if err := j.Close(); err != nil {
-		t.Fatal(err)
-	}
-	again, _, err := journal.Open(j.Path(), journal.Who{}, clock())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := again.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if err := again.Append(note("too late")); err == nil {
-		t.Error("a closed journal was written")
-	}
-
-	lock, err := journal.LockServers(folder, []string{"srv-b", "srv-a"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := journal.LockServers(folder, []string{"SRV-A", "srv-c"}); !errors.Is(err, journal.ErrHeld) || !strings.Contains(err.Error(), "SRV-A") {
-		t.Errorf("a server in use was locked: %v", err)
-	}
-	other, err := journal.LockServers(folder, []string{"srv-c"})
-	if err != nil {
-		t.Fatalf("the refused run kept a lock: %v", err)
-	}
-	if err := errors.Join(lock.Release(), other.Release()); err != nil {
-		t.Fatal(err)
-	}
-	lock, err = journal.LockServers(folder, []string{"srv-a", "srv-c"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = lock.Release()
 }
 
 func TestManyWritersMakeOneChain(t *testing.T) {
-	j := create(t, t.TempDir())
+	s, j := begun(t)
 	var group sync.WaitGroup
 	for step := range 8 {
 		group.Go(func() {
@@ -235,92 +179,90 @@ func TestManyWritersMakeOneChain(t *testing.T) {
 		})
 	}
 	group.Wait()
-	log, err := journal.Read(j.Path())
+	log, err := s.Read(t.Context(), j.ID())
 	if err != nil || len(log.Records) != 41 {
 		t.Errorf("%d records, %v", len(log.Records), err)
 	}
 }
 
 func TestNoBearerTokenIsWritten(t *testing.T) {
-	j := create(t, t.TempDir())
+	s, j := begun(t)
 	add(t, j, note("Authorization: Bearer abcdefghijklmnop and eyJhbGciOiJSUzI1NiJ9.eyJhdWQiOiJ4In0.c2lnbmF0dXJl end"))
-	text, err := os.ReadFile(j.Path())
+	text, err := s.Lines(t.Context(), j.ID())
 	if err != nil {
 		t.Fatal(err)
 	}
 	if strings.Contains(string(text), "abcdefgh") || strings.Contains(string(text), "eyJ") || !strings.Contains(string(text), "(removed)") {
 		t.Errorf("written: %s", text)
 	}
-	if _, err := journal.Read(j.Path()); err != nil {
+	if _, err := s.Read(t.Context(), j.ID()); err != nil {
 		t.Error(err)
 	}
 }
 
 func TestUnfinishedRuns(t *testing.T) {
-	folder := t.TempDir()
-	expect := func(want string) {
-		t.Helper()
-		got, err := journal.Unfinished(folder, planHash)
-		if err != nil || got != want {
-			t.Errorf("got %q, %v; want %q", got, err, want)
+	onStores(t, func(t *testing.T, open func() *journal.Store) {
+		s := open()
+		expect := func(want string) {
+			t.Helper()
+			got, err := s.Unfinished(t.Context(), planHash)
+			if err != nil || got != want {
+				t.Errorf("got %q, %v; want %q", got, err, want)
+			}
 		}
-	}
-	expect("")
-	first := create(t, folder)
-	add(t, first, end("stopped"))
-	expect(first.Path())
-	add(t, first, end(journal.StatusDone))
-	expect("")
-	second := create(t, folder)
-	if second.Path() == first.Path() {
-		t.Fatal("two runs have one journal")
-	}
-	expect(second.Path())
-	if got, err := journal.Unfinished(folder, strings.Repeat("f", 64)); err != nil || got != "" {
-		t.Errorf("another plan: %q, %v", got, err)
-	}
-	runs, err := journal.Runs(folder)
-	if err != nil || len(runs) != 2 || runs[1] != second.Path() {
-		t.Errorf("runs %v, %v", runs, err)
-	}
-	if err := os.WriteFile(second.Path(), []byte("nonsense\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := journal.Unfinished(folder, planHash); err == nil {
-		t.Error("a broken journal of the plan was passed over")
-	}
-	if err := os.WriteFile(second.Path(), nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	expect("")
+		again := func() *journal.Run {
+			t.Helper()
+			r, err := s.Begin(t.Context(), begin(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return r
+		}
+		expect("")
+		first := again()
+		expect(first.ID())
+		add(t, first, end("stopped"))
+		expect(first.ID())
+		if got, err := s.Finished(t.Context(), planHash); err != nil || got != "" {
+			t.Errorf("a stopped run is called finished: %q %v", got, err)
+		}
+		add(t, first, end(journal.StatusDone))
+		expect("")
+		if got, err := s.Finished(t.Context(), planHash); err != nil || got != first.ID() {
+			t.Errorf("finished: %q %v", got, err)
+		}
+		second := again()
+		if second.ID() == first.ID() {
+			t.Fatal("two runs have one name")
+		}
+		expect(second.ID())
+		if got, err := s.Unfinished(t.Context(), strings.Repeat("f", 64)); err != nil || got != "" {
+			t.Errorf("another plan: %q, %v", got, err)
+		}
+		add(t, second, end(journal.StatusAborted))
+		expect("")
+		if _, _, err := s.Resume(t.Context(), second.ID(), journal.Who{}, nil); !errors.Is(err, journal.ErrAborted) {
+			t.Errorf("an aborted run is resumed: %v", err)
+		}
+		runs, err := s.Runs(t.Context())
+		if err != nil || len(runs) != 2 || runs[0].Run != first.ID() || !runs[1].Over() || runs[1].Interrupted() {
+			t.Errorf("runs %+v, %v", runs, err)
+		}
+	})
 }
 
-func TestAFailedWriteIsTheLast(t *testing.T) {
-	j := create(t, t.TempDir())
+func TestARecordThatIsTooLongIsNotWritten(t *testing.T) {
+	s, j := begun(t)
 	if err := j.Append(note(strings.Repeat("x", 17<<20))); err == nil {
 		t.Error("a record that is too long was written")
 	}
-	add(t, j, note("still in order"))
-	if _, err := journal.Read(j.Path()); err != nil {
+	if log, err := s.Read(t.Context(), j.ID()); err != nil || len(log.Records) != 1 {
 		t.Error(err)
 	}
 }
 
 func FuzzParse(f *testing.F) {
-	folder := f.TempDir()
-	j, err := journal.Create(folder, begin(), clock())
-	if err != nil {
-		f.Fatal(err)
-	}
-	for _, r := range []journal.Record{note("first"), done(1), end(journal.StatusDone)} {
-		if err := j.Append(r); err != nil {
-			f.Fatal(err)
-		}
-	}
-	text, err := os.ReadFile(j.Path())
-	if err != nil {
-		f.Fatal(err)
-	}
+	text := written(f)
 	f.Add(text)
 	f.Add(text[:len(text)-7])
 	f.Add([]byte("{}\n"))
@@ -348,21 +290,24 @@ func FuzzParse(f *testing.F) {
 // Two runs of one second are listed in the order in which they began,
 // whatever their plans' hashes are.
 func TestRunsOfOneSecondAreInOrder(t *testing.T) {
-	folder := t.TempDir()
 	at := time.Date(2026, 11, 24, 9, 30, 0, 0, time.UTC)
-	now := func() time.Time { at = at.Add(5 * time.Millisecond); return at }
-	var want []string
+	s, err := journal.OpenStore(t.Context(), t.TempDir(), func() time.Time { at = at.Add(5 * time.Millisecond); return at })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	var want, got []string
 	for _, hash := range []string{"ffffffff", "00000000", "88888888"} {
-		j, err := journal.Create(folder, journal.BeginEntry{Verb: "apply", PlanHash: hash, Target: "g"}, now)
+		j, err := s.Begin(t.Context(), journal.BeginEntry{Verb: "apply", PlanHash: hash, Target: "g"}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		want = append(want, j.Path())
-		if err := j.Close(); err != nil {
-			t.Fatal(err)
-		}
+		want = append(want, j.ID())
 	}
-	got, err := journal.Runs(folder)
+	runs, err := s.Runs(t.Context())
+	for _, r := range runs {
+		got = append(got, r.Run)
+	}
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Fatalf("%v\n%s", err, diff)
 	}

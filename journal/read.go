@@ -8,6 +8,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+
+	"github.com/crosskeys/crosskeys/plan"
 )
 
 // maxLine is in bytes; an observation of a hundred servers has some 500,000.
@@ -21,21 +24,39 @@ type Log struct {
 	// TornBytes is the length of an incomplete last line; 0 as a rule. A crash
 	// leaves one when it interrupts a write; nothing was done on its strength.
 	TornBytes int
-
-	size int64 // of the whole lines
 }
 
 // Begin is the first record's entry.
 func (l Log) Begin() BeginEntry { return *l.Records[0].Begin }
 
-// Complete reports whether the run has reached the end of its plan.
-func (l Log) Complete() bool {
-	last := l.Records[len(l.Records)-1]
-	return last.Kind == End && last.End.Status == StatusDone
+// Plan is the plan that the run is carrying out: the newest.
+func (l Log) Plan() plan.Plan {
+	for _, r := range slices.Backward(l.Records) {
+		if r.Kind == Replan {
+			return r.Replan.Plan
+		}
+	}
+	return l.Begin().Plan
 }
 
-// StatusDone is the EndEntry.Status of a run that has done all of its plan.
-const StatusDone = "done"
+// Status is how the newest part of the run ended; StatusRunning where it has
+// no end.
+func (l Log) Status() string {
+	if last := l.Records[len(l.Records)-1]; last.Kind == End {
+		return last.End.Status
+	}
+	return StatusRunning
+}
+
+// Complete reports whether the run has reached the end of its plan.
+func (l Log) Complete() bool { return l.Status() == StatusDone }
+
+// Statuses of a run that mean something to the store.
+const (
+	StatusRunning = "running" // its newest part has no end
+	StatusDone    = "done"    // all of its plan is done
+	StatusAborted = "aborted" // for good
+)
 
 // ErrNeverBegan says that a journal has no whole record: a crash came before
 // its first one was on disk, so nothing was done under it.
@@ -71,12 +92,6 @@ func Read(path string) (Log, error) {
 		err = fmt.Errorf("read journal %s: %w", path, err)
 	}
 	return log, errors.Join(err, file.Close())
-}
-
-// Verify checks the chain of the journal at path and returns its head.
-func Verify(path string) (head string, err error) {
-	log, err := Read(path)
-	return log.Head, err
 }
 
 // Parse reads a journal and verifies its chain. A last line without its line
@@ -143,7 +158,6 @@ func (l *Log) take(line []byte) error {
 	}
 	l.Records = append(l.Records, r)
 	l.Head = hashOf(line)
-	l.size += int64(len(line)) + 1
 	return nil
 }
 
@@ -151,7 +165,7 @@ func (l *Log) take(line []byte) error {
 func (r Record) check(number int) error {
 	entries := map[Kind]bool{
 		Begin: r.Begin != nil, Resume: r.Resume != nil, Seen: r.Seen != nil, Intent: r.Intent != nil, Call: r.Call != nil,
-		Answer: r.Answer != nil, ReadBack: r.ReadBack != nil, Result: r.Result != nil, Note: r.Note != "", End: r.End != nil,
+		Answer: r.Answer != nil, ReadBack: r.ReadBack != nil, Result: r.Result != nil, Replan: r.Replan != nil, Note: r.Note != "", End: r.End != nil,
 	}
 	set, known := entries[r.Kind]
 	if !known {

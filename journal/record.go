@@ -34,6 +34,9 @@ const (
 	ReadBack Kind = "read-back"
 	// Result closes the intent of its step.
 	Result Kind = "result"
+	// Replan is a new plan that the run goes on with, since the world has
+	// changed under the one before it. Steps of later records are its steps.
+	Replan Kind = "replan"
 	// Note is a remark for readers.
 	Note Kind = "note"
 	// End closes one process's part of the run.
@@ -56,6 +59,7 @@ type Record struct {
 	Answer   *AnswerEntry   `json:"answer,omitempty"`
 	ReadBack *ReadBackEntry `json:"readBack,omitempty"`
 	Result   *ResultEntry   `json:"result,omitempty"`
+	Replan   *ReplanEntry   `json:"replan,omitempty"`
 	Note     string         `json:"note,omitempty"`
 	End      *EndEntry      `json:"end,omitempty"`
 }
@@ -71,21 +75,36 @@ type Who struct {
 // BeginEntry says which plan is carried out, where, and by whom.
 type BeginEntry struct {
 	SchemaVersion int       `json:"schemaVersion"`
-	Run           string    `json:"run"` // set by Create
+	Run           string    `json:"run"` // set when it is begun
 	Verb          string    `json:"verb"`
 	PlanHash      string    `json:"planHash"`
 	Plan          plan.Plan `json:"plan"`
 	Cloud         string    `json:"cloud,omitempty"`
 	Target        string    `json:"target"` // failover group or server, as it was asked for
 	Who           Who       `json:"who"`
+	Terms         Terms     `json:"terms,omitzero"`
 }
 
-// ResumeEntry says who carries the run on, and what was lost at its end.
+// Terms are what was agreed on when the run began and holds until its end,
+// whoever goes on with it.
+type Terms struct {
+	Windows    []string `json:"windows,omitempty"` // maintenance windows, as they were given
+	PreHook    bool     `json:"preHook,omitempty"` // a command runs before each change
+	PostHook   bool     `json:"postHook,omitempty"`
+	AutoReplan bool     `json:"autoReplan,omitempty"`
+}
+
+// ReplanEntry is a plan that replaces the one before it.
+type ReplanEntry struct {
+	Why      string    `json:"why"`
+	By       string    `json:"by"` // who agreed: a person, or the flag
+	PlanHash string    `json:"planHash"`
+	Plan     plan.Plan `json:"plan"` // with its proof
+}
+
+// ResumeEntry says who carries the run on.
 type ResumeEntry struct {
 	Who Who `json:"who"`
-	// TornBytes is the length of an incomplete last line that was dropped: a
-	// record whose writing a crash interrupted, so that nothing rests on it.
-	TornBytes int `json:"tornBytes,omitempty"`
 }
 
 // SeenEntry is an observation and what it means for the plan.
@@ -94,6 +113,8 @@ type SeenEntry struct {
 	Fingerprint string          `json:"fingerprint"`
 	DoneBefore  []int           `json:"doneBefore,omitempty"` // steps whose effect was there already
 	Findings    []check.Finding `json:"findings,omitempty"`
+	// Proof is that of the rest of the plan from here.
+	Proof *plan.Proof `json:"proof,omitempty"`
 }
 
 // IntentEntry says what is about to be called and in what state.

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -121,14 +122,31 @@ type Summary struct {
 	Target   string    `json:"target"`
 	PlanHash string    `json:"planHash"`
 	BeganAt  time.Time `json:"beganAt"`
-	Complete bool      `json:"complete"`
-	Records  int       `json:"records"`
+	// Status is how the run's newest part ended. It is StatusRunning where that
+	// has not ended, and then Live tells whether a process is still at it.
+	Status  string `json:"status"`
+	Records int    `json:"records"`
+	// Live says that the run holds its servers now.
+	Live bool `json:"live"`
+	// Wanted is what was asked of the run and not yet heeded.
+	Wanted Wanted `json:"wanted,omitempty"`
 }
+
+// Interrupted reports whether a process died in the run.
+func (s Summary) Interrupted() bool { return s.Status == StatusRunning && !s.Live }
+
+// Over reports whether the run can be gone on with no more.
+func (s Summary) Over() bool { return s.Status == StatusDone || s.Status == StatusAborted }
 
 // Runs lists the runs, oldest first.
 func (s *Store) Runs(ctx context.Context) (list []Summary, err error) {
-	rows, err := s.db.QueryContext(ctx, `SELECT r.id, r.verb, r.target, r.plan_hash, r.began_at, r.complete, (SELECT count(*) FROM records AS l WHERE l.run = r.id)
-		FROM runs AS r ORDER BY r.began_at, r.id`)
+	held, err := s.Holdings(ctx)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := s.db.QueryContext(ctx, `SELECT r.id, r.verb, r.target, r.plan_hash, r.began_at, r.status, coalesce(q.wanted, ''),
+		(SELECT count(*) FROM records AS l WHERE l.run = r.id)
+		FROM runs AS r LEFT JOIN requests AS q ON q.run = r.id ORDER BY r.began_at, r.id`)
 	if err != nil {
 		return nil, fmt.Errorf("list runs: %w", err)
 	}
@@ -136,14 +154,13 @@ func (s *Store) Runs(ctx context.Context) (list []Summary, err error) {
 	for rows.Next() {
 		var r Summary
 		var began string
-		var complete int
-		if err := rows.Scan(&r.Run, &r.Verb, &r.Target, &r.PlanHash, &began, &complete, &r.Records); err != nil {
+		if err := rows.Scan(&r.Run, &r.Verb, &r.Target, &r.PlanHash, &began, &r.Status, &r.Wanted, &r.Records); err != nil {
 			return nil, fmt.Errorf("list runs: %w", err)
 		}
 		if r.BeganAt, err = time.Parse(time.RFC3339Nano, began); err != nil {
 			return nil, fmt.Errorf("list runs: %s: %w", r.Run, err)
 		}
-		r.Complete = complete != 0
+		r.Live = slices.ContainsFunc(held, func(h Holding) bool { return h.Live && h.Run == r.Run })
 		list = append(list, r)
 	}
 	return list, rows.Err()
@@ -189,19 +206,33 @@ func (s *Store) Read(ctx context.Context, run string) (Log, error) {
 	return log, nil
 }
 
-// Unfinished finds the newest run of the plan, if that has not reached its
-// end; empty when there is none.
+// Unfinished finds the newest run of the plan, if that can be gone on with;
+// empty when there is none. One that was aborted cannot.
 func (s *Store) Unfinished(ctx context.Context, planHash string) (string, error) {
-	var run string
-	var complete int
-	err := s.db.QueryRowContext(ctx, `SELECT id, complete FROM runs WHERE plan_hash = $1 ORDER BY began_at DESC, id DESC LIMIT 1`, planHash).Scan(&run, &complete)
-	switch {
-	case errors.Is(err, sql.ErrNoRows):
-		return "", nil
-	case err != nil:
-		return "", fmt.Errorf("find the plan's unfinished run: %w", err)
-	case complete != 0:
-		return "", nil
+	newest, err := s.newest(ctx, planHash)
+	if newest.Over() {
+		return "", err
 	}
-	return run, nil
+	return newest.Run, err
+}
+
+// Finished finds the newest run of the plan, if that has done all of it; empty
+// when there is none.
+func (s *Store) Finished(ctx context.Context, planHash string) (string, error) {
+	newest, err := s.newest(ctx, planHash)
+	if newest.Status != StatusDone {
+		return "", err
+	}
+	return newest.Run, err
+}
+
+func (s *Store) newest(ctx context.Context, planHash string) (newest Summary, err error) {
+	err = s.db.QueryRowContext(ctx, `SELECT id, status FROM runs WHERE plan_hash = $1 ORDER BY began_at DESC, id DESC LIMIT 1`, planHash).Scan(&newest.Run, &newest.Status)
+	if errors.Is(err, sql.ErrNoRows) {
+		return Summary{}, nil
+	}
+	if err != nil {
+		return Summary{}, fmt.Errorf("find the plan's newest run: %w", err)
+	}
+	return newest, nil
 }

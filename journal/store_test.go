@@ -89,7 +89,7 @@ func remark(text string) journal.Record { return journal.Record{Kind: journal.No
 func TestARunIsWrittenReadListedAndResumed(t *testing.T) {
 	onStores(t, func(t *testing.T, open func() *journal.Store) {
 		s := open()
-		r, err := s.Begin(t.Context(), beginning())
+		r, err := s.Begin(t.Context(), beginning(), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -100,7 +100,7 @@ func TestARunIsWrittenReadListedAndResumed(t *testing.T) {
 		if err != nil || found != r.ID() {
 			t.Fatalf("unfinished: %q %v", found, err)
 		}
-		again, log, err := open().Resume(t.Context(), r.ID(), journal.Who{Version: "test"})
+		again, log, err := open().Resume(t.Context(), r.ID(), journal.Who{Version: "test"}, nil)
 		if err != nil || len(log.Records) != 2 {
 			t.Fatalf("%+v %v", log, err)
 		}
@@ -111,7 +111,7 @@ func TestARunIsWrittenReadListedAndResumed(t *testing.T) {
 			t.Fatal(err)
 		}
 		list, err := s.Runs(t.Context())
-		if err != nil || len(list) != 1 || !list[0].Complete || list[0].Records != 4 {
+		if err != nil || len(list) != 1 || !list[0].Over() || list[0].Records != 4 {
 			t.Fatalf("%+v %v", list, err)
 		}
 		if found, err := s.Unfinished(t.Context(), beginning().PlanHash); err != nil || found != "" {
@@ -134,7 +134,7 @@ func TestAChangedRecordIsNamed(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = s.Close() }()
-	r, err := s.Begin(t.Context(), beginning())
+	r, err := s.Begin(t.Context(), beginning(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,15 +189,14 @@ func TestOneRunAtATimeHasTheServers(t *testing.T) {
 func TestAnOvertakenProcessIsFenced(t *testing.T) {
 	onStores(t, func(t *testing.T, open func() *journal.Store) {
 		s := open()
-		r, err := s.Begin(t.Context(), beginning())
+		asleep, err := s.Acquire(t.Context(), "", "process 1", []string{"a"}, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
-		asleep, err := s.Acquire(t.Context(), r.ID(), "process 1", []string{"a"}, 0)
+		r, err := s.Begin(t.Context(), beginning(), asleep)
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.Guard(asleep)
 		if err := r.Append(remark("late, and nobody else has come")); err != nil {
 			t.Fatal(err)
 		}
@@ -216,6 +215,95 @@ func TestAnOvertakenProcessIsFenced(t *testing.T) {
 			t.Fatalf("%d records, %v", len(log.Records), err)
 		}
 	})
+}
+
+// A hold that is kept outlives its term; one that somebody has taken over, or
+// that cannot be renewed, is told.
+func TestAHoldIsKept(t *testing.T) {
+	onStores(t, func(t *testing.T, open func() *journal.Store) {
+		s := open()
+		const term = 300 * time.Millisecond
+		lease, err := s.Acquire(t.Context(), "run-1", "process 1", []string{"a"}, term)
+		if err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		kept := make(chan error, 1)
+		go func() { kept <- lease.Keep(ctx, pause) }()
+		for time.Since(began) < 3*term {
+			if _, err := open().Acquire(t.Context(), "run-2", "process 2", []string{"a"}, term); !errors.Is(err, journal.ErrHeld) {
+				t.Fatalf("after %s: %v", time.Since(began), err)
+			}
+			if err := lease.Ensure(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		cancel()
+		if err := <-kept; err != nil {
+			t.Errorf("it is lost when nobody keeps it any more: %v", err)
+		}
+		holdings, err := s.Holdings(t.Context())
+		if err != nil || len(holdings) != 1 || holdings[0].Server != "a" || holdings[0].Run != "run-1" || holdings[0].Holder != "process 1" {
+			t.Errorf("%+v %v", holdings, err)
+		}
+		// Nobody keeps it now.
+		for err = journal.ErrHeld; errors.Is(err, journal.ErrHeld); {
+			_, err = s.Acquire(t.Context(), "run-2", "process 2", []string{"a"}, time.Minute)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if time.Since(began) < 3*term {
+			t.Error("it was taken over while it was kept")
+		}
+		err = lease.Ensure(t.Context())
+		if fenced, ok := errors.AsType[*journal.FencedError](err); !ok || fenced.Holder != "process 2" {
+			t.Errorf("a call would be let through: %v", err)
+		}
+		if _, ok := errors.AsType[*journal.FencedError](lease.Keep(t.Context(), pause)); !ok {
+			t.Error("the loss is not told")
+		}
+	})
+}
+
+// Without its store a hold lapses, and calls are not let through.
+func TestAHoldThatCannotBeRenewedLapses(t *testing.T) {
+	now := time.Now()
+	s, err := journal.OpenStore(t.Context(), t.TempDir(), func() time.Time { return now })
+	if err != nil {
+		t.Fatal(err)
+	}
+	lease, err := s.Acquire(t.Context(), "run-1", "process 1", []string{"a"}, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := lease.Ensure(t.Context()); err != nil {
+		t.Errorf("it lasts for a minute: %v", err)
+	}
+	now = now.Add(45 * time.Second)
+	if err := lease.Ensure(t.Context()); err == nil {
+		t.Error("a call is let through with no more than a quarter of the term left")
+	}
+	err = lease.Keep(t.Context(), func(context.Context, time.Duration) error { now = now.Add(10 * time.Second); return nil })
+	if lapsed, ok := errors.AsType[*journal.LapsedError](err); !ok || lapsed.Err == nil {
+		t.Errorf("%v", err)
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
 }
 
 func TestManyProcessesTakeTurns(t *testing.T) {
@@ -261,7 +349,7 @@ func TestManyProcessesTakeTurns(t *testing.T) {
 func TestARunCanBeAskedToPause(t *testing.T) {
 	onStores(t, func(t *testing.T, open func() *journal.Store) {
 		s := open()
-		r, err := s.Begin(t.Context(), beginning())
+		r, err := s.Begin(t.Context(), beginning(), nil)
 		if err != nil {
 			t.Fatal(err)
 		}

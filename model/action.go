@@ -67,7 +67,9 @@ type Step struct {
 func (c *Component) refused(s *State, a Action) bool {
 	switch a.Kind {
 	case Register:
-		return !s.Usable[a.Server].Has(a.Key)
+		return c.cutOff(s, a.Server) || !s.Usable[a.Server].Has(a.Key)
+	case Deregister:
+		return c.cutOff(s, a.Server) || c.inUse(s, a.Server, a.Key)
 	case Flip:
 		return c.flipRefused(s, a)
 	case Failover, PlannedFailover:
@@ -77,15 +79,32 @@ func (c *Component) refused(s *State, a Action) bool {
 	}
 }
 
+// cutOff reports whether a server has lost the protector that it has: Azure
+// refuses every change of its keys then, by CMKOperationNotAllowed.
+func (c *Component) cutOff(s *State, server Server) bool {
+	now := s.Protector[server]
+	return now.Managed() && !c.opens(s, server, now, true)
+}
+
+// inUse reports whether a key is what a server's protector is, what wraps a
+// DEK on it, or the protector of the primary whose replica it holds. Log files
+// and backups are not asked.
+func (c *Component) inUse(s *State, server Server, k Key) bool {
+	if s.Protector[server] == k {
+		return true
+	}
+	return c.Database.Exists && c.Database.Holders.Has(server) && (s.Wrap[server] == k || s.Protector[s.Primary] == k)
+}
+
 func (c *Component) flipRefused(s *State, a Action) bool {
-	// The server must have access to what it gives up: CMKOperationNotAllowed.
-	if now := s.Protector[a.Server]; now.Managed() && !c.opens(s, a.Server, now, true) {
+	if c.cutOff(s, a.Server) {
 		return true
 	}
 	if !a.Key.Managed() {
 		return false
 	}
-	if !c.opens(s, a.Server, a.Key, true) || !s.Latest.Has(a.Key) {
+	// A key that has a newer version can stay the protector, not become it.
+	if !c.opens(s, a.Server, a.Key, true) || !s.Latest.Has(a.Key) && s.Protector[a.Server] != a.Key {
 		return true
 	}
 	missing := false

@@ -72,6 +72,10 @@ type Component struct {
 	// Remember keeps in State.Old what wraps a DEK no longer. It is needed
 	// where a step or a fault takes keys away.
 	Remember bool
+	// Strict has a server that has registered a key itself take no copy of it:
+	// that the service turns to another vault where it cannot use the key is no
+	// longer documented.
+	Strict bool
 	// Database is the one that stands for its kind.
 	Database Database
 }
@@ -112,7 +116,7 @@ func (c *Component) opens(s *State, at Server, k Key, exact bool) bool {
 		return true
 	}
 	wanted := c.Same[k]
-	if exact {
+	if exact || c.Strict && s.Registered[at].Has(k) {
 		wanted = Keys(0).With(k)
 	}
 	return s.Registered[at]&s.Usable[at]&wanted != 0

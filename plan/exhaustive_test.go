@@ -175,7 +175,7 @@ func calls(steps []plan.Step) int {
 // databases, and every wish: the plan has as few calls as there can be, and is
 // proved. Starts are sampled unless CROSSKEYS_SOAK is set.
 func TestEverySmallComponent(t *testing.T) {
-	every := 97
+	every := 307
 	if os.Getenv("CROSSKEYS_SOAK") != "" {
 		every = 1
 	}

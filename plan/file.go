@@ -146,3 +146,12 @@ func checkSteps(steps []Step) error {
 	}
 	return nil
 }
+
+// Hash is the planHash that Encode writes.
+func Hash(p Plan) (string, error) {
+	p, err := asRead(p)
+	if err != nil {
+		return "", err
+	}
+	return hash(p)
+}

@@ -130,7 +130,10 @@ type Options struct {
 	Grant    bool   // plan missing grants instead of reporting them
 	Drill    bool   // end with a planned failover, verified
 	Failback bool   // end the drill with a failover back
-	Now      time.Time
+	// Unverified leaves out that the databases are asked after each failover
+	// which key wraps their DEKs, for who has no access to them.
+	Unverified bool
+	Now        time.Time
 }
 
 // DesireError says that the desired protectors, or the options, make no sense

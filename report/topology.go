@@ -127,10 +127,10 @@ func (d *drawing) table(rows [][]string) {
 }
 
 func (d *drawing) databases(t tde.Topology) {
-	rows := [][]string{{"DATABASE", "SERVER", "STATUS", "TDE", "DEK WRAPPED BY"}}
+	rows := [][]string{{"DATABASE", "SERVER", "STATUS", "TDE", "STATE", "DEK WRAPPED BY"}}
 	for _, server := range t.Servers {
 		for _, db := range server.Databases {
-			rows = append(rows, []string{db.Name, server.Name, db.Status, db.TDEState, wrappedBy(t, db)})
+			rows = append(rows, []string{db.Name, server.Name, db.Status, db.TDEState, stateOf(db), wrappedBy(t, db)})
 		}
 	}
 	if len(rows) == 1 {
@@ -141,6 +141,18 @@ func (d *drawing) databases(t tde.Topology) {
 	d.line("databases")
 	d.table(rows)
 	d.line("")
+}
+
+// stateOf is what sys.dm_database_encryption_keys says, by its number.
+func stateOf(db tde.Database) string {
+	e := db.Encryption
+	switch {
+	case e == nil:
+		return "-"
+	case e.Changing():
+		return fmt.Sprintf("%d, %.0f %%", e.State, e.Percent)
+	}
+	return fmt.Sprint(e.State)
 }
 
 // wrappedBy names the key whose thumbprint the DEK's encryptor has.
@@ -223,7 +235,15 @@ func usableBy(t tde.Topology, v tde.Vault) string {
 }
 
 func (d *drawing) unread(t tde.Topology) {
-	for _, u := range t.Unread {
+	list := slices.Clone(t.Unread)
+	for _, server := range t.Servers {
+		for _, db := range server.Databases {
+			if db.SQLUnread != nil {
+				list = append(list, *db.SQLUnread)
+			}
+		}
+	}
+	for _, u := range list {
 		d.line("not read: %s: %s", u.What, u.Reason)
 		if u.Hint != "" {
 			d.line("  hint: %s", u.Hint)

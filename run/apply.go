@@ -21,23 +21,32 @@ import (
 // case what was done and what is left. Applying a plan again is safe.
 func (e *Executor) Apply(ctx context.Context, p plan.Plan, o Options) (Result, error) {
 	r := &running{
-		executor: e, limits: e.Limits.withDefaults(), plan: p, options: o, earlier: readHistory(o.Earlier),
+		executor: e, limits: e.Limits.withDefaults(), plan: p, options: o, earlier: newHistory(),
 		began: e.Now(), results: map[int]*StepResult{}, primaries: map[string]string{},
 	}
 	err := r.all(ctx)
+	for err != nil {
+		var replanned bool
+		if replanned, err = r.replan(ctx, err); !replanned {
+			break
+		}
+		err = r.all(ctx)
+	}
 	return r.result(ctx, err), err
 }
 
 // running is one run of a plan.
 type running struct {
-	executor *Executor
-	limits   Limits
-	plan     plan.Plan
-	options  Options
-	earlier  history
-	began    time.Time
-	findings []check.Finding
-	proof    *plan.Proof
+	executor  *Executor
+	limits    Limits
+	plan      plan.Plan
+	options   Options
+	journal   Journal // nil until it is opened
+	earlier   history
+	began     time.Time
+	findings  []check.Finding
+	proof     *plan.Proof
+	replanned []string
 
 	telling sync.Mutex // serialises Progress
 
@@ -68,7 +77,7 @@ func (r *running) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := r.exclude(t); err != nil {
+	if err := r.begin(ctx, t); err != nil {
 		return err
 	}
 	if err := r.finishOpen(ctx); err != nil {
@@ -132,7 +141,7 @@ func (r *running) settled(ctx context.Context, t tde.Topology) (map[int]bool, er
 		more, waitErr := pace.wait(ctx, r.limits.Settle, time.Second)
 		switch {
 		case waitErr != nil:
-			return nil, interrupted(0, waitErr)
+			return nil, interrupted(ctx, 0)
 		case !more:
 			return nil, err
 		}
@@ -202,18 +211,34 @@ func blockers(findings []check.Finding) string {
 	return strings.Join(list, "; ")
 }
 
-func (r *running) exclude(t tde.Topology) error {
-	if r.executor.Exclude == nil || r.options.DryRun {
+// begin takes the servers and opens the journal, once a run. A run that has
+// been given a new plan goes on with that.
+func (r *running) begin(ctx context.Context, t tde.Topology) error {
+	if r.options.DryRun || r.journal != nil {
 		return nil
 	}
 	names := make([]string, len(t.Servers))
 	for i, s := range t.Servers {
 		names[i] = s.Name
 	}
-	if err := r.executor.Exclude(names); err != nil {
-		return &StopError{
-			Reason: Blocked, What: "another run works on this component", Err: err,
-			Hint: "wait until it has ended, or end it; two changes at a time are never safe",
+	opened, records, err := r.executor.Begin(ctx, names)
+	if err != nil {
+		if ctx.Err() != nil {
+			return interrupted(ctx, 0)
+		}
+		if errors.Is(err, journal.ErrHeld) {
+			return &StopError{
+				Reason: Elsewhere, What: "another run works on this component", Err: err,
+				Hint: "wait until it has ended, or end it with crosskeys pause; two changes at a time are never safe",
+			}
+		}
+		return err
+	}
+	r.journal, r.earlier = opened, readHistory(records)
+	for _, record := range slices.Backward(records) {
+		if record.Kind == journal.Replan {
+			r.plan = record.Replan.Plan
+			break
 		}
 	}
 	return nil
@@ -249,7 +274,14 @@ func (r *running) finishOpen(ctx context.Context) error {
 
 // inHand is the context of a call that is to be finished whatever happens.
 func (r *running) inHand(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(ctx), r.limits.Call)
+	hand, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.limits.Call)
+	// A call of a run that has lost its servers is nobody's to be followed here.
+	undo := context.AfterFunc(ctx, func() {
+		if stop, ok := errors.AsType[*StopError](context.Cause(ctx)); ok && stop.Reason == Elsewhere {
+			cancel()
+		}
+	})
+	return hand, func() { undo(); cancel() }
 }
 
 // observe reads the whole component, a few times if it must.
@@ -258,6 +290,9 @@ func (r *running) observe(ctx context.Context) (tde.Topology, error) {
 	for {
 		t, err := r.executor.World.Observe(ctx)
 		if err == nil {
+			err = passing(t)
+		}
+		if err == nil {
 			r.mu.Lock()
 			r.seen = t
 			r.mu.Unlock()
@@ -265,17 +300,31 @@ func (r *running) observe(ctx context.Context) (tde.Topology, error) {
 			return t, nil
 		}
 		if ctx.Err() != nil {
-			return t, interrupted(0, ctx.Err())
+			return t, interrupted(ctx, 0)
 		}
 		call := asCallError(err)
 		more := false
-		if call.Retryable {
+		// What does not answer before anything was begun is told at once: it is
+		// the sign-in or the network, as a rule.
+		if call.Retryable || call.Lost && r.journal != nil {
 			more, _ = pace.wait(ctx, r.limits.Retry, call.RetryAfter)
 		}
 		if !more {
-			return t, &StopError{Reason: Broken, What: "read the component", Hint: call.Hint, Err: err}
+			return t, &StopError{Reason: Broken, What: "read the component", Hint: call.hint(), Err: err}
 		}
 	}
+}
+
+// passing is the failure to read a part of the component that may be read
+// later: a throttled call, a region that is down. What is missing then is not
+// what somebody has changed.
+func passing(t tde.Topology) error {
+	for _, u := range t.Unread {
+		if u.Passing {
+			return &CallError{Message: u.What + " could not be read: " + u.Reason, Hint: u.Hint, Retryable: true}
+		}
+	}
+	return nil
 }
 
 func (r *running) current() tde.Topology {
@@ -289,7 +338,7 @@ func (r *running) writeSeen(t tde.Topology, done map[int]bool) error {
 	if err != nil {
 		return &StopError{Reason: Broken, What: "write what was seen", Err: err}
 	}
-	entry := &journal.SeenEntry{Topology: t, Fingerprint: fingerprint, Findings: r.findings}
+	entry := &journal.SeenEntry{Topology: t, Fingerprint: fingerprint, Findings: r.findings, Proof: r.proof}
 	for _, s := range r.plan.Steps {
 		if done[s.Number] {
 			entry.DoneBefore = append(entry.DoneBefore, s.Number)
@@ -299,10 +348,13 @@ func (r *running) writeSeen(t tde.Topology, done map[int]bool) error {
 }
 
 func (r *running) write(record journal.Record) error {
-	if err := r.executor.Journal.Append(record); err != nil {
+	if err := r.journal.Append(record); err != nil {
+		if stop := LostServers(record.Step, err); stop != nil {
+			return stop
+		}
 		return &StopError{
 			Reason: Broken, Step: record.Step, What: "nothing more is called, since it could not be written down", Err: err,
-			Hint: "make room on the disk or give another --journal-dir, and apply the same plan again",
+			Hint: "see that the journal can be written (room on the disk, the database), and apply the same plan again",
 		}
 	}
 	return nil
@@ -318,8 +370,15 @@ func (r *running) tell(event Event) {
 	r.executor.Progress(event)
 }
 
-func interrupted(step int, err error) error {
-	return &StopError{Reason: Interrupted, Step: step, What: "paused", Hint: hintApplyAgain, Err: ignoreCancel(err)}
+// interrupted says that the run stops because ctx has ended, for the reason
+// that whoever ended it gave as its cause.
+func interrupted(ctx context.Context, step int) error {
+	if cause, ok := errors.AsType[*StopError](context.Cause(ctx)); ok {
+		stop := *cause
+		stop.Step = step
+		return &stop
+	}
+	return &StopError{Reason: Interrupted, Step: step, What: "paused", Hint: hintApplyAgain, Err: ignoreCancel(ctx.Err())}
 }
 
 // ignoreCancel leaves out what says no more than that the run was paused.

@@ -69,22 +69,14 @@ func protectorChange(target plan.Target, t tde.Topology) []string {
 // what the plan was made for.
 func guess(p plan.Plan, t tde.Topology) []string {
 	tried := func(what string, undo func(*tde.Topology)) []string {
-		without, err := clone(t)
-		if err != nil {
-			return nil
-		}
-		undo(&without)
-		if fits, err := fitsPlan(p, without); !fits || err != nil {
+		if !fitsWithout(p, t, undo) {
 			return nil
 		}
 		return []string{what}
 	}
 	var list []string
-	for _, g := range t.Groups {
-		for _, was := range g.Secondaries() {
-			list = append(list, tried(fmt.Sprintf("somebody has failed over %s: its primary is now %s, not %s", g.Name, g.Primary(), was),
-				func(t *tde.Topology) { turn(t, g.Name, was) })...)
-		}
+	if moved := failedOver(p, t); moved != "" {
+		list = append(list, moved)
 	}
 	for _, s := range t.Servers {
 		for _, k := range s.Keys {
@@ -96,6 +88,31 @@ func guess(p plan.Plan, t tde.Topology) []string {
 		}
 	}
 	return list
+}
+
+// fitsWithout reports whether the plan fits the topology once something is
+// undone in a copy of it.
+func fitsWithout(p plan.Plan, t tde.Topology, undo func(*tde.Topology)) bool {
+	without, err := clone(t)
+	if err != nil {
+		return false
+	}
+	undo(&without)
+	fits, err := fitsPlan(p, without)
+	return fits && err == nil
+}
+
+// failedOver says which group somebody has failed over, where that alone keeps
+// the plan from fitting; empty otherwise.
+func failedOver(p plan.Plan, t tde.Topology) string {
+	for _, g := range t.Groups {
+		for _, was := range g.Secondaries() {
+			if fitsWithout(p, t, func(t *tde.Topology) { turn(t, g.Name, was) }) {
+				return fmt.Sprintf("somebody has failed over %s: its primary is now %s, not %s", g.Name, g.Primary(), was)
+			}
+		}
+	}
+	return ""
 }
 
 // foreign names the differences that the plan's own effects do not explain.

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/crosskeys/crosskeys/journal"
 )
 
 // CallError is why a call failed, as the world understood it.
@@ -61,6 +63,26 @@ func (e *CallError) missingPermissions() bool {
 	return false
 }
 
+// hint is what a person can do: the world's word, or else to try again.
+func (e *CallError) hint() string {
+	if e.Hint != "" {
+		return e.Hint
+	}
+	return hintApplyAgain
+}
+
+// underWay reports whether the service refused since a change of the same kind
+// is under way: as a rule that of an earlier call whose answer was lost. Its
+// effect is waited for; a call that is repeated just when it has come would
+// make the change twice.
+func (e *CallError) underWay() bool {
+	switch e.Code {
+	case "EncryptionProtectorChangeInProgress", "FailoverGroupBusy":
+		return true
+	}
+	return false
+}
+
 // Reason says why a run stopped before its end.
 type Reason string
 
@@ -74,6 +96,12 @@ const (
 	RefusedByService Reason = "refused"
 	// Interrupted: the run was asked to stop, or to go no further.
 	Interrupted Reason = "interrupted"
+	// Aborted: the run was asked to stop for good.
+	Aborted Reason = "aborted"
+	// Elsewhere: another run has the servers, or may have them.
+	Elsewhere Reason = "elsewhere"
+	// RoleChange: somebody else has failed over during the run.
+	RoleChange Reason = "role change"
 	// Undecided: what happened cannot be told, or a limit has passed; a person
 	// has to look.
 	Undecided Reason = "undecided"
@@ -104,6 +132,20 @@ func (e *StopError) Error() string {
 
 // Unwrap gives the cause.
 func (e *StopError) Unwrap() error { return e.Err }
+
+// LostServers says that another run has, or may have, the servers; nil when err
+// says something else.
+func LostServers(step int, err error) *StopError {
+	_, fenced := errors.AsType[*journal.FencedError](err)
+	_, lapsed := errors.AsType[*journal.LapsedError](err)
+	if !fenced && !lapsed {
+		return nil
+	}
+	return &StopError{
+		Reason: Elsewhere, Step: step, What: "this process no longer has the servers, and calls nothing more", Err: err,
+		Hint: "see with crosskeys runs list who has them; what this process began is recognised by whoever goes on with the plan",
+	}
+}
 
 const hintPlanAgain = "look at the group with crosskeys inspect, then make a new plan; what is done already will not be planned again"
 const hintApplyAgain = "apply the same plan again; what is done already is recognised"

@@ -16,12 +16,22 @@ type history struct {
 	// called is when a step was first called; what a grant of ours needs.
 	called map[int]time.Time
 	seen   *tde.Topology // the first observation; nil when none was written
+	// replanned: the plan has taken the place of another.
+	replanned bool
 }
 
+func newHistory() history {
+	return history{done: map[int]bool{}, open: map[int]bool{}, token: map[int]string{}, called: map[int]time.Time{}}
+}
+
+// readHistory reads what was done of the newest plan.
 func readHistory(records []journal.Record) history {
-	h := history{done: map[int]bool{}, open: map[int]bool{}, token: map[int]string{}, called: map[int]time.Time{}}
+	h := newHistory()
 	for _, r := range records {
 		switch r.Kind {
+		case journal.Replan:
+			h = newHistory()
+			h.replanned = true
 		case journal.Seen:
 			if h.seen == nil {
 				h.seen = &r.Seen.Topology
@@ -51,4 +61,6 @@ func readHistory(records []journal.Record) history {
 }
 
 // begun reports whether an earlier run may have changed anything.
-func (h history) begun() bool { return len(h.done) > 0 || len(h.open) > 0 || len(h.called) > 0 }
+func (h history) begun() bool {
+	return h.replanned || len(h.done) > 0 || len(h.open) > 0 || len(h.called) > 0
+}

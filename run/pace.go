@@ -33,6 +33,11 @@ func (p pace) interval() time.Duration { return min(max(p.passed()/20, p.least),
 // before anything could be seen. The error is the context's.
 func (p pace) wait(ctx context.Context, limit, asked time.Duration) (bool, error) {
 	d := max(p.interval(), asked)
+	if p.executor.Jitter != nil {
+		// Up to a quarter more, so that those who were turned away together do
+		// not come back together.
+		d += time.Duration(float64(d) / 4 * p.executor.Jitter())
+	}
 	left := limit - p.passed()
 	if left <= 0 || asked > left {
 		return false, nil

@@ -25,17 +25,31 @@ func (r *running) readBefore(ctx context.Context, s plan.Step) error {
 			return nil
 		}
 		if ctx.Err() != nil {
-			return interrupted(s.Number, ctx.Err())
+			return interrupted(ctx, s.Number)
 		}
 		r.tell(Event{Name: StepWait, Step: s.Number, Server: s.Server, Text: err.Error()})
-		more, waitErr := pace.wait(ctx, r.limits.Settle, 0)
+		call, final := finalCall(err)
+		if final {
+			return &StopError{Reason: Broken, Step: s.Number, What: "read what the step starts from", Hint: call.hint(), Err: err}
+		}
+		more, waitErr := pace.wait(ctx, r.limits.Settle, call.RetryAfter)
 		switch {
 		case waitErr != nil:
-			return interrupted(s.Number, waitErr)
+			return interrupted(ctx, s.Number)
 		case !more:
 			return &StopError{Reason: Undecided, Step: s.Number, What: "the state before the step is not the one it needs", Hint: hintApplyAgain, Err: err}
 		}
 	}
+}
+
+// finalCall reports whether a read failed in a way that repeating it does not
+// cure. What is no *CallError is worth another look.
+func finalCall(err error) (*CallError, bool) {
+	call, ok := errors.AsType[*CallError](err)
+	if !ok {
+		return &CallError{}, false
+	}
+	return call, !call.Lost && !call.Retryable
 }
 
 // linksInStep: a planned failover needs every link of the group in CATCH_UP; it
@@ -195,7 +209,7 @@ func (r *running) sameRoles(s plan.Step, t tde.Topology) error {
 			now = "its members disagree: " + g.DisagreementOnMember
 		}
 		return &StopError{
-			Reason: Undecided, Step: s.Number, Hint: hintPlanAgain,
+			Reason: RoleChange, Step: s.Number, Hint: hintRoleChange,
 			What: fmt.Sprintf("failover group %s had %s as its primary and %s; somebody has failed it over, and the order of the steps rests on the roles", g.Name, want, now),
 		}
 	}

@@ -23,6 +23,11 @@ func recognise(p plan.Plan, t tde.Topology, h history) (map[int]bool, error) {
 	if err != nil {
 		return nil, &StopError{Reason: Broken, What: "compare the world with the plan", Err: err}
 	}
+	if !match && h.begun() {
+		if moved := failedOver(p, t); moved != "" {
+			return nil, &StopError{Reason: RoleChange, What: moved + "; the order of the steps rests on the roles", Hint: hintRoleChange}
+		}
+	}
 	if !match {
 		return nil, &StopError{Reason: Changed, What: "the world has changed since the plan was made" + changes(p, t, h), Hint: hintPlanAgain}
 	}

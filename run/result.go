@@ -17,6 +17,7 @@ const (
 	StatusDryRun  Status = "dry run"
 	StatusPaused  Status = "paused"
 	StatusStopped Status = "stopped"
+	StatusAborted Status = journal.StatusAborted
 )
 
 // NotBegun is the outcome of a step that the run did not come to.
@@ -42,6 +43,9 @@ type Result struct {
 	// Proof is that of the rest of the plan from what was there when the run
 	// began.
 	Proof *plan.Proof `json:"proof,omitempty"`
+	// Replanned says why plans were replaced, one sentence each; the steps are
+	// those of the last plan.
+	Replanned []string `json:"replanned,omitempty"`
 }
 
 // StepResult is how one step ended.

@@ -57,27 +57,57 @@ type Journal interface {
 }
 
 // Executor carries plans out. One that has been used may be used again, but not
-// for two runs at once.
+// for two runs at once. World, Now and Wait are needed, Begin for all but dry
+// runs; the rest may be left out.
 type Executor struct {
-	World   World
-	Journal Journal // may be nil for a dry run
-	Now     func() time.Time
+	World World
+	Now   func() time.Time
 	// Wait returns after d, or earlier with the context's error.
 	Wait func(ctx context.Context, d time.Duration) error
-	// Progress is told what happens, one event at a time; nil is allowed.
+	// Begin is asked, once the component's servers are known and before
+	// anything is written or changed, to keep other runs off them and to open
+	// the journal. It gives the records that the run has already. A failure
+	// that is journal.ErrHeld says that another run has a server.
+	Begin func(ctx context.Context, servers []string) (Journal, []journal.Record, error)
+	// Permit is asked before each call that changes something, also before one
+	// that is repeated, whether the run still has the servers. A *StopError says
+	// that the run is to stop for another reason.
+	Permit func(ctx context.Context) error
+	// Before and After are called around each step that changes something. A
+	// failure of Before stops the run; one of After is a warning.
+	Before, After func(ctx context.Context, step plan.Step) error
+	// Agree is asked whether to go on with a new plan, which is proved, after
+	// somebody else has failed over during the run; it says who agreed, and
+	// nothing where nobody did. Without it the run stops.
+	Agree func(ctx context.Context, why string, next plan.Plan) (by string, err error)
+	// Progress is told what happens, one event at a time.
 	Progress func(Event)
-	// Exclude is asked, once the component's servers are known and before
-	// anything is changed, to keep other runs off them; nil is allowed.
-	Exclude func(servers []string) error
-	Limits  Limits
+	// Jitter gives numbers from 0 up to 1 that spread repetitions in time.
+	Jitter func() float64
+	Limits Limits
 }
 
-// Options say how far to go.
+// Options say how far to go, and when.
 type Options struct {
 	DryRun bool
 	Until  int // the last step to carry out; 0 for all
-	// Earlier are the records of the same plan's journal so far.
-	Earlier []journal.Record
+	// HoldBefore are kinds of steps none of which is begun: the run pauses.
+	HoldBefore []plan.Kind
+	// Windows are when protectors may be changed and groups failed over; none
+	// for always. What has to wait for one waits.
+	Windows []Window
+}
+
+type permitKey struct{}
+
+// Permitted asks, for a World that is about to send a call that changes
+// something, whether the run still may; see Executor.Permit. It is safe to ask
+// with any context.
+func Permitted(ctx context.Context) error {
+	if permit, ok := ctx.Value(permitKey{}).(func(context.Context) error); ok {
+		return permit(ctx)
+	}
+	return nil
 }
 
 // Limits bound how long the executor waits. Zero fields take the default.
@@ -87,7 +117,10 @@ type Limits struct {
 	Retry  time.Duration // for a service that is busy or throttles; default 15 minutes
 	Grant  time.Duration // for a grant of ours to take effect; default 30 minutes
 	Lost   time.Duration // for the effect of a call whose reply was lost, before it is repeated; default 10 seconds
-	Verify time.Duration // for every DEK to be wrapped as it must; default 15 minutes
+	// UnderWay is for the effect of a change that is under way and may be ours,
+	// before it is asked for again; default 2 minutes.
+	UnderWay time.Duration
+	Verify   time.Duration // for every DEK to be wrapped as it must; default 15 minutes
 	// Stuck is how long a verification may fail for reasons that waiting does
 	// not cure; default 1 minute.
 	Stuck time.Duration
@@ -104,6 +137,7 @@ func (l Limits) withDefaults() Limits {
 	set(&l.Retry, 15*time.Minute)
 	set(&l.Grant, 30*time.Minute)
 	set(&l.Lost, 10*time.Second)
+	set(&l.UnderWay, 2*time.Minute)
 	set(&l.Verify, 15*time.Minute)
 	set(&l.Stuck, time.Minute)
 	return l
@@ -128,6 +162,7 @@ const (
 	Proved       EventName = "proved" // the rest of the plan, from what was observed
 	StepStart    EventName = "step.start"
 	StepAccepted EventName = "step.accepted" // the service has taken the call
+	Replanned    EventName = "replanned"     // the run goes on with a new plan
 	StepWait     EventName = "step.wait"     // something is waited for, or a call will be repeated
 	StepDone     EventName = "step.done"
 	StepStopped  EventName = "step.stopped"

@@ -50,7 +50,7 @@ func (r *running) steps(ctx context.Context) error {
 	case r.finished():
 		return nil
 	case ctx.Err() != nil:
-		return interrupted(0, ctx.Err())
+		return interrupted(ctx, 0)
 	}
 	return &StopError{Reason: Interrupted, What: "paused where it was asked to", Hint: hintApplyAgain}
 }
@@ -58,7 +58,7 @@ func (r *running) steps(ctx context.Context) error {
 // graver prefers a failure to the interruption that follows from it.
 func graver(a, b error) error {
 	stop, ok := errors.AsType[*StopError](a)
-	if a == nil || (ok && stop.Reason == Interrupted) {
+	if a == nil || (ok && (stop.Reason == Interrupted || stop.Reason == Aborted)) {
 		return b
 	}
 	return a
@@ -75,7 +75,7 @@ func (r *running) ready(begun map[int]bool, busy map[int]plan.Step) []plan.Step 
 	}
 	var list []plan.Step
 	for _, s := range r.plan.Steps {
-		if begun[s.Number] || r.effective(s.Number) || (r.options.Until > 0 && s.Number > r.options.Until) {
+		if begun[s.Number] || r.effective(s.Number) || r.heldBack(s) {
 			continue
 		}
 		if slices.ContainsFunc(s.DependsOn, func(n int) bool { return !r.effective(n) }) || (exclusive(s) && alone) {
@@ -85,6 +85,11 @@ func (r *running) ready(begun map[int]bool, busy map[int]plan.Step) []plan.Step 
 		list = append(list, s)
 	}
 	return list
+}
+
+// heldBack reports whether the run was asked not to go as far as the step.
+func (r *running) heldBack(s plan.Step) bool {
+	return r.options.Until > 0 && s.Number > r.options.Until || slices.Contains(r.options.HoldBefore, s.Kind)
 }
 
 // effective reports whether the step's effect was seen. r.mu is held.
@@ -142,9 +147,9 @@ func outcomeOf(err error) journal.Outcome {
 	switch {
 	case !ok:
 		return journal.Unknown
-	case stop.Reason == Interrupted:
+	case stop.Reason == Interrupted, stop.Reason == Aborted, stop.Reason == RoleChange:
 		return journal.Interrupted
-	case stop.Reason == Undecided, stop.Reason == Broken:
+	case stop.Reason == Undecided, stop.Reason == Broken, stop.Reason == Elsewhere:
 		return journal.Unknown
 	}
 	return journal.Refused

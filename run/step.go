@@ -2,6 +2,7 @@ package run
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -14,22 +15,25 @@ func (r *running) carryOut(ctx context.Context, s plan.Step, result *StepResult)
 	if s.Kind == plan.VerifyEncryption {
 		return r.verify(ctx, s, result)
 	}
-	if err := r.readBefore(ctx, s); err != nil {
+	if err := r.waitForWindow(ctx, s); err != nil {
 		return err
 	}
-	t := r.current()
-	if s.Reached(t) {
-		result.Outcome = journal.AlreadyThere
-		r.follow(s)
-		return nil
-	}
-	if err := r.guard(s, t); err != nil {
+	if there, err := r.look(ctx, s, result); there || err != nil {
 		return err
 	}
-	if ctx.Err() != nil {
-		return interrupted(s.Number, ctx.Err())
+	if r.executor.Before != nil {
+		if err := r.before(ctx, s); err != nil {
+			return err
+		}
+		// It may have taken its time.
+		if there, err := r.look(ctx, s, result); there || err != nil {
+			return err
+		}
 	}
-	intent := &journal.IntentEntry{What: describeStep(s), Saw: sawOf(s, t)}
+	if err := r.permit(ctx, s); err != nil {
+		return err
+	}
+	intent := &journal.IntentEntry{What: describeStep(s), Saw: sawOf(s, r.current())}
 	if err := r.write(journal.Record{Kind: journal.Intent, Step: s.Number, Intent: intent}); err != nil {
 		return err
 	}
@@ -38,7 +42,29 @@ func (r *running) carryOut(ctx context.Context, s plan.Step, result *StepResult)
 	}
 	result.Outcome = journal.Done
 	r.follow(s)
+	r.after(ctx, s)
 	return nil
+}
+
+// look reads what the decision on the step rests on. there says that its
+// effect is seen already; otherwise it may be carried out now.
+func (r *running) look(ctx context.Context, s plan.Step, result *StepResult) (there bool, err error) {
+	if err := r.readBefore(ctx, s); err != nil {
+		return false, err
+	}
+	t := r.current()
+	if s.Reached(t) {
+		result.Outcome = journal.AlreadyThere
+		r.follow(s)
+		return true, nil
+	}
+	if err := r.guard(s, t); err != nil {
+		return false, err
+	}
+	if ctx.Err() != nil {
+		return false, interrupted(ctx, s.Number)
+	}
+	return false, nil
 }
 
 // act calls until the step's effect is seen, or until it will not come.
@@ -62,17 +88,29 @@ func (r *running) act(ctx context.Context, s plan.Step, result *StepResult) erro
 		}
 		limit := r.patience(s, failure)
 		if limit == 0 {
-			return refused(s, failure)
+			return r.refused(ctx, s, failure)
 		}
 		r.tell(Event{Name: StepWait, Step: s.Number, Server: s.Server, Text: "trying again: " + failure.Error()})
 		more, err := pace.wait(ctx, limit, failure.RetryAfter)
 		if err != nil {
-			return interrupted(s.Number, err)
+			return interrupted(ctx, s.Number)
 		}
 		if !more {
 			return outOfPatience(s, failure, limit)
 		}
+		// The effect, or that of an earlier call whose answer was lost, may have
+		// come meanwhile.
+		if r.seenMeanwhile(ctx, s) {
+			return r.write(journal.Record{Kind: journal.ReadBack, Step: s.Number, ReadBack: &journal.ReadBackEntry{Reached: true, Saw: sawOf(s, r.current()), Reads: 1}})
+		}
 	}
+}
+
+// seenMeanwhile looks once for the step's effect before its call is repeated.
+func (r *running) seenMeanwhile(ctx context.Context, s plan.Step) bool {
+	hand, cancel := r.inHand(ctx)
+	defer cancel()
+	return r.reread(hand, s) == nil && s.Reached(r.current())
 }
 
 // patience is how long a call that failed so is repeated; 0 for not at all.
@@ -101,7 +139,16 @@ func (r *running) grantedByUs(s plan.Step) bool {
 	return false
 }
 
-func refused(s plan.Step, failure *CallError) error {
+// refused tells a refusal for good, or what is behind it: somebody else's
+// failover makes Azure refuse what fitted the roles before.
+func (r *running) refused(ctx context.Context, s plan.Step, failure *CallError) error {
+	hand, cancel := r.inHand(ctx)
+	defer cancel()
+	if exclusive(s) && r.readFor(hand, s) == nil {
+		if err := r.sameRoles(s, r.current()); err != nil {
+			return err
+		}
+	}
 	hint := failure.Hint
 	if hint == "" {
 		hint = hintPlanAgain
@@ -123,6 +170,26 @@ func outOfPatience(s plan.Step, failure *CallError, limit time.Duration) error {
 	return stop
 }
 
+// permit asks whether the run may still change something.
+func (r *running) permit(ctx context.Context, s plan.Step) error {
+	if r.executor.Permit == nil {
+		return nil
+	}
+	err := r.executor.Permit(ctx)
+	if err == nil {
+		return nil
+	}
+	if stop := LostServers(s.Number, err); stop != nil {
+		return stop
+	}
+	if stop, ok := errors.AsType[*StopError](err); ok {
+		return stop
+	}
+	return &StopError{
+		Reason: Broken, Step: s.Number, What: "nothing more is called, since it is not certain that this run still has the servers", Err: err, Hint: hintApplyAgain,
+	}
+}
+
 // call makes the call once and writes down what came of it. failure is the
 // call's; err says that the journal cannot be written.
 func (r *running) call(ctx context.Context, s plan.Step, attempt int) (failure *CallError, err error) {
@@ -134,7 +201,14 @@ func (r *running) call(ctx context.Context, s plan.Step, attempt int) (failure *
 			Attempt: attempt, Operation: a.Operation, ResumeToken: a.ResumeToken, RequestID: a.RequestID,
 		}})
 	}
-	answer, callErr := r.executor.World.Act(hand, s, accepted)
+	permitted := context.WithValue(hand, permitKey{}, func(ctx context.Context) error { return r.permit(ctx, s) })
+	if err := Permitted(permitted); err != nil {
+		return nil, err
+	}
+	answer, callErr := r.executor.World.Act(permitted, s, accepted)
+	if stop, ok := errors.AsType[*StopError](callErr); ok {
+		return nil, stop
+	}
 	if callErr != nil {
 		failure = asCallError(callErr)
 	}
@@ -156,7 +230,7 @@ func answerEntry(attempt int, answer Answer, err error) *journal.AnswerEntry {
 }
 
 // readBack looks for the step's effect: for long after a success, for a while
-// after a lost reply, once after a refusal, which may be that of a repetition.
+// after a lost reply, or where a change is under way that may be ours, once after a refusal, which may be that of a repetition.
 func (r *running) readBack(ctx context.Context, s plan.Step, failure *CallError) (bool, error) {
 	var limit time.Duration
 	switch {
@@ -164,6 +238,8 @@ func (r *running) readBack(ctx context.Context, s plan.Step, failure *CallError)
 		limit = r.limits.Settle
 	case failure.Lost:
 		limit = r.limits.Lost
+	case failure.underWay():
+		limit = r.limits.UnderWay
 	}
 	hand, cancel := r.inHand(ctx)
 	defer cancel()
@@ -179,6 +255,10 @@ func (r *running) readBack(ctx context.Context, s plan.Step, failure *CallError)
 		}
 		if entry.Reached {
 			break
+		}
+		if call, final := finalCall(readErr); final && failure == nil {
+			stop := &StopError{Reason: Undecided, Step: s.Number, What: "Azure reported success; whether it took effect could not be read", Hint: call.hint(), Err: readErr}
+			return false, errors.Join(stop, r.write(journal.Record{Kind: journal.ReadBack, Step: s.Number, ReadBack: entry}))
 		}
 		// A pause that is asked for does not wait for an effect that may never
 		// come; the next run looks again.

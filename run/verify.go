@@ -26,7 +26,7 @@ func (r *running) verify(ctx context.Context, s plan.Step, result *StepResult) e
 		worthWaiting, failing := r.lookAtEncryption(ctx, entry, watch)
 		switch {
 		case ctx.Err() != nil:
-			return interrupted(s.Number, ctx.Err())
+			return interrupted(ctx, s.Number)
 		case failing == nil:
 			result.Outcome = journal.Done
 			return r.write(journal.Record{Kind: journal.ReadBack, Step: s.Number, ReadBack: entry})
@@ -37,7 +37,7 @@ func (r *running) verify(ctx context.Context, s plan.Step, result *StepResult) e
 		if more {
 			var err error
 			if more, err = pace.wait(ctx, r.limits.Verify, 0); err != nil {
-				return interrupted(s.Number, err)
+				return interrupted(ctx, s.Number)
 			}
 		}
 		if !more {
@@ -81,7 +81,7 @@ func (r *running) notVerified(s plan.Step, entry *journal.ReadBackEntry, failing
 func waitingHelps(v check.Verification) bool {
 	return slices.ContainsFunc(v.Findings, func(f check.Finding) bool {
 		switch f.Rule {
-		case check.RuleWrappedByOther, check.RuleEncryptorType, check.RuleChangeInProgress, check.RuleNotEncrypted, check.RuleReplicaNotRead:
+		case check.RuleWrappedByOther, check.RuleEncryptorType, check.RuleChangeInProgress, check.RuleNotEncrypted, check.RuleReplicaNotRead, check.RuleNotAnswering:
 			return f.Severity == check.Blocker
 		}
 		return false

@@ -71,11 +71,13 @@ func protectorText(p tde.Protector) string {
 // result gathers what the run did and writes the journal's end. The last look
 // at the world is taken even where the run was stopped by one that failed.
 func (r *running) result(ctx context.Context, err error) Result {
-	result := Result{Status: StatusDone, StartedAt: r.began, Findings: r.findings, Proof: r.proof, State: []string{}}
+	result := Result{Status: StatusDone, StartedAt: r.began, Findings: r.findings, Proof: r.proof, State: []string{}, Replanned: r.replanned}
 	stop, stopped := errors.AsType[*StopError](err)
 	switch {
 	case stopped && stop.Reason == Interrupted:
 		result.Status = StatusPaused
+	case stopped && stop.Reason == Aborted:
+		result.Status = StatusAborted
 	case err != nil:
 		result.Status = StatusStopped
 	case r.options.DryRun:
@@ -103,7 +105,9 @@ func (r *running) result(ctx context.Context, err error) Result {
 		result.Next = []string{stop.Hint}
 	}
 	result.EndedAt = r.executor.Now()
-	r.writeEnd(result)
+	if !stopped || stop.Reason != Elsewhere {
+		r.writeEnd(result)
+	}
 	return result
 }
 
@@ -127,11 +131,11 @@ func (r *running) lookAgain(ctx context.Context) {
 // writeEnd: a run that could not write its end is one that a crash ended; the
 // next one finds that out.
 func (r *running) writeEnd(result Result) {
-	if r.executor.Journal == nil || r.options.DryRun {
+	if r.journal == nil {
 		return
 	}
 	end := &journal.EndEntry{Status: string(result.Status), Seconds: result.EndedAt.Sub(result.StartedAt).Seconds(), Why: result.Why, State: result.State}
-	if err := r.executor.Journal.Append(journal.Record{Kind: journal.End, End: end}); err != nil {
+	if err := r.journal.Append(journal.Record{Kind: journal.End, End: end}); err != nil {
 		r.tell(Event{Name: Warned, Text: "the journal's end could not be written: " + err.Error()})
 	}
 }

@@ -10,8 +10,8 @@ import (
 )
 
 // Fingerprint is the SHA-256, in hexadecimal, of everything in the topology
-// that a plan rests on. The time of reading, replication progress and the
-// momentary DEK state are left out, since they change in a world at rest. The
+// that a plan rests on. The time of reading, replication progress and what the
+// databases say of themselves are left out, since they change in a world at rest. The
 // order of lists, the zone in which a time is written, and whether an empty
 // list is nil do not count, so that equal worlds have equal fingerprints
 // whoever observed them.
@@ -39,7 +39,8 @@ func (t Topology) atRest() Topology {
 		s := &t.Servers[i]
 		s.Databases = slices.Clone(s.Databases)
 		for j := range s.Databases {
-			s.Databases[j].Encryption = nil
+			d := &s.Databases[j]
+			d.Encryption, d.LogKeys, d.Geo, d.SQLUnread = nil, nil, nil, nil
 		}
 		s.Keys = slices.Clone(s.Keys)
 		for j := range s.Keys {

@@ -79,23 +79,15 @@ type Database struct {
 	// Encryption is the row of sys.dm_database_encryption_keys; nil when it
 	// was not read.
 	Encryption *EncryptionState `json:"encryption,omitempty"`
+	// LogKeys sums the rows of sys.dm_db_log_info up by key; nil when they were
+	// not read.
+	LogKeys []LogKey `json:"logKeys,omitempty"`
+	// Geo are the rows of sys.dm_geo_replication_link_status.
+	Geo []GeoStatus `json:"geoReplicationStatus,omitempty"`
+	// SQLUnread says why the database could not be asked, or not for all; nil
+	// when it was, or when nobody tried.
+	SQLUnread *Unread `json:"sqlUnread,omitempty"`
 }
-
-// EncryptionState is what sys.dm_database_encryption_keys says of a database.
-// Source: https://learn.microsoft.com/sql/relational-databases/system-dynamic-management-views/sys-dm-database-encryption-keys-transact-sql
-type EncryptionState struct {
-	State         int        `json:"encryptionState"`     // 3 is encrypted, 4 key change in progress, 6 protection change in progress
-	EncryptorType string     `json:"encryptorType"`       // "ASYMMETRIC KEY" for a vault key, "CERTIFICATE" for service-managed
-	Thumbprint    Thumbprint `json:"encryptorThumbprint"` // of the key that now wraps the DEK
-	KeyAlgorithm  string     `json:"keyAlgorithm"`
-	KeyLength     int        `json:"keyLength"` // bits
-}
-
-// The values of EncryptionState.EncryptorType.
-const (
-	EncryptorAsymmetricKey = "ASYMMETRIC KEY"
-	EncryptorCertificate   = "CERTIFICATE"
-)
 
 // Role is a server's part in a failover group or replication link.
 type Role string
@@ -211,6 +203,8 @@ type Unread struct {
 	Server string `json:"server"` // the server it concerns, where it concerns one
 	Reason string `json:"reason"`
 	Hint   string `json:"hint,omitempty"`
+	// Passing says that it may be read later without anybody doing anything.
+	Passing bool `json:"passing,omitempty"`
 }
 
 // Server finds a server by name, without regard to case.

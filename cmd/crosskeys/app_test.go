@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"errors"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/crosskeys/crosskeys/azure"
 	"github.com/crosskeys/crosskeys/journal"
 	"github.com/crosskeys/crosskeys/plan"
 	"github.com/crosskeys/crosskeys/run"
@@ -28,11 +30,15 @@ type standIn struct {
 	world *tdetest.World
 	calls int
 	fail  map[int]*run.CallError // by the call's place
+	// onCall is told of each call by its place, before it takes effect.
+	onCall func(call int)
+	asks   *azure.SQLReader // how databases are asked; nil where they are not
 }
 
 func (c *standIn) observe(ctx context.Context, _ target) (tde.Topology, error) { return c.Observe(ctx) }
 func (c *standIn) name() string                                                { return "memory" }
 func (c *standIn) principal() string                                           { return "tester" }
+func (c *standIn) sql() *azure.SQLReader                                       { return c.asks }
 
 func (c *standIn) Observe(context.Context) (tde.Topology, error) {
 	c.mu.Lock()
@@ -60,9 +66,15 @@ func (c *standIn) ReadGroup(ctx context.Context, g tde.FailoverGroup, _ []tde.Se
 
 func (c *standIn) Act(_ context.Context, s plan.Step, accepted func(run.Accepted) error) (run.Answer, error) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.calls++
-	if failure := c.fail[c.calls]; failure != nil {
+	failure, told, call := c.fail[c.calls], c.onCall, c.calls
+	c.mu.Unlock()
+	if told != nil {
+		told(call)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if failure != nil {
 		return run.Answer{}, failure
 	}
 	if err := accepted(run.Accepted{Operation: string(s.Kind), RequestID: "request-1"}); err != nil {
@@ -104,10 +116,11 @@ type console struct {
 	paint  bool
 	ctx    context.Context //nolint:containedctx // the context of the one command line that is run
 	seen   []target
+	lease  time.Duration
 }
 
 func newConsole(t *testing.T, w *tdetest.World) *console {
-	return &console{t: t, cloud: &standIn{world: w}, folder: t.TempDir(), ctx: t.Context()}
+	return &console{t: t, cloud: &standIn{world: w}, folder: t.TempDir(), ctx: t.Context(), lease: 300 * time.Millisecond}
 }
 
 func (c *console) app() *app {
@@ -115,7 +128,7 @@ func (c *console) app() *app {
 	c.talk.Reset()
 	return &app{
 		in: strings.NewReader(c.typed), out: &c.out, talk: &c.talk, now: time.Now, wait: wait, asks: c.asks, paint: c.paint,
-		environ: func(name string) string {
+		lease: c.lease, environ: func(name string) string {
 			if name == "XDG_STATE_HOME" {
 				return filepath.Join(c.folder, "state")
 			}
@@ -228,13 +241,13 @@ func TestARunThatIsRefusedSaysWhatIsLeft(t *testing.T) {
 	c := newConsole(t, tdetest.Article())
 	c.cloud.fail = map[int]*run.CallError{5: {Code: "SameKeyMaterialNotFoundOnRemoteServer", Message: "add the key", InPoll: true, Hint: "register it first"}}
 	c.expect(exitOK, "plan", tdetest.Group, "--protector", wantPrimary, "--protector", wantSecondary, "-o", "@plan.json")
-	c.expect(exitFailed, "apply", "@plan.json", "--yes", "--journal-dir", "@journals")
+	c.expect(exitFailed, "apply", "@plan.json", "--yes", "--journal", "@journals")
 	c.says("Of 7 steps, 4 took effect", "refused", "not begun", "The protector of tdeprimarytest is testshared", "stopped after")
 	c.tells("crosskeys: step 5: Azure refused", "SameKeyMaterialNotFoundOnRemoteServer", "hint: register it first")
-	c.expect(exitOK, "apply", "@plan.json", "--yes", "--journal-dir", "@journals")
+	c.expect(exitOK, "apply", "@plan.json", "--yes", "--journal", "@journals")
 	c.tells("going on with run")
 	c.says("done before", "done in")
-	c.expect(exitOK, "report", "--journal-dir", "@journals")
+	c.expect(exitOK, "report", "--journal", "@journals")
 	c.says("Azure refused the operation, while it was followed", "gone on with by")
 }
 
@@ -348,35 +361,72 @@ func TestPausedByCtrlC(t *testing.T) {
 func TestAnotherRunHoldsTheServers(t *testing.T) {
 	c := newConsole(t, tdetest.Article())
 	c.expect(exitOK, "plan", tdetest.Group, "--protector", wantPrimary, "-o", "@plan.json")
-	lock, err := journal.LockServers(filepath.Join(c.folder, "journals"), []string{tdetest.SecondaryServer})
+	store := c.store("@journals")
+	lease, err := store.Acquire(t.Context(), "somebody's", "another process", []string{tdetest.SecondaryServer}, time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.expect(exitRefused, "apply", "@plan.json", "--yes", "--journal-dir", "@journals")
-	c.tells("another run")
-	if err := lock.Release(); err != nil {
+	c.expect(exitOperator, "apply", "@plan.json", "--yes", "--journal", "@journals")
+	c.tells("another run", "somebody's", "waiting whether it lives")
+	if c.cloud.calls != 0 {
+		t.Errorf("%d calls", c.cloud.calls)
+	}
+	if err := lease.Release(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	c.expect(exitOK, "apply", "@plan.json", "--yes", "--journal-dir", "@journals")
+	c.expect(exitOK, "apply", "@plan.json", "--yes", "--journal", "@journals")
+}
+
+// expire ends every hold on servers, as time does.
+func (c *console) expire(folder string) {
+	c.t.Helper()
+	db, err := sql.Open("sqlite3", "file:"+filepath.Join(c.folder, folder[1:], journal.FileName)+"?_pragma=busy_timeout(5000)")
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	if _, err := db.ExecContext(c.t.Context(), `UPDATE leases SET expires_at = 0`); err != nil {
+		c.t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// store opens the journals in a folder of the console's.
+func (c *console) store(folder string) *journal.Store {
+	c.t.Helper()
+	store, err := journal.OpenStore(c.t.Context(), filepath.Join(c.folder, folder[1:]), time.Now)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(func() {
+		if err := store.Close(); err != nil {
+			c.t.Error(err)
+		}
+	})
+	return store
 }
 
 func TestABrokenJournalIsNoEvidence(t *testing.T) {
 	c := newConsole(t, tdetest.Article())
 	c.expect(exitOK, "plan", tdetest.Group, "--protector", wantPrimary, "-o", "@plan.json")
-	c.expect(exitOK, "apply", "@plan.json", "--yes", "--journal-dir", "@journals")
-	paths, err := journal.Runs(filepath.Join(c.folder, "journals"))
-	if err != nil || len(paths) != 1 {
-		t.Fatal(paths, err)
-	}
-	text, err := os.ReadFile(paths[0])
+	c.expect(exitOK, "apply", "@plan.json", "--yes", "--journal", "@journals")
+	c.expect(exitOK, "runs", "verify", "--journal", "@journals")
+	c.says("whole", "SHA-256")
+	db, err := sql.Open("sqlite3", "file:"+filepath.Join(c.folder, "journals", journal.FileName))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(paths[0], bytes.Replace(text, []byte("request-1"), []byte("request-2"), 1), 0o600); err != nil {
+	if _, err := db.ExecContext(t.Context(), `UPDATE records SET line = replace(line, 'request-1', 'request-2') WHERE seq = 4`); err != nil {
 		t.Fatal(err)
 	}
-	c.expect(exitFailed, "report", "--journal-dir", "@journals")
-	c.tells("broken at record", "hint:")
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, words := range [][]string{{"report"}, {"runs", "verify"}, {"runs", "show", "2"}, {"status"}} {
+		c.expect(exitFailed, append(words, "--journal", "@journals")...)
+		c.tells("broken at record 5", "hint:")
+	}
 }
 
 func TestAutoRotationAloneKeepsTheKey(t *testing.T) {

@@ -19,39 +19,47 @@ func newDemoCommand() *cobra.Command {
 		Use: "demo", Short: "Move a failover group to one key per region, on a lab of its own", Args: cobra.NoArgs,
 		Long: `Starts a lab on free loopback ports, makes two servers in two regions with a failover
 group of three databases and one shared key, and runs the whole change with the
-commands that you would type: inspect, plan, apply, verify, drill, report. Nothing
-is left running and nothing outside this machine is reached.`,
+commands that you would type: inspect, plan, apply, verify, drill, report. While
+the group fails over an application writes and reads, and every database is asked
+with SQL which key wraps it. Nothing is left running and nothing outside this
+machine is reached.`,
 		Example: "  crosskeys demo",
 		RunE:    func(command *cobra.Command, _ []string) error { return runDemo(command) },
 	}
 }
 
 // scene is one step of the demo: a command line, what it does and why it is
-// safe to do.
+// safe to do. One without a command line asks the databases.
 type scene struct {
 	what, why string
 	args      []string
+	load      bool // while a workload writes and reads
 }
 
 func scenes(folder string) []scene {
 	plan, journals, report := filepath.Join(folder, "plan.json"), filepath.Join(folder, "journals"), filepath.Join(folder, "report.md")
 	group := lab.ArticleFailoverGroup
+	const reads = "reading changes nothing"
 	return []scene{
-		{"look at the failover group", "reading changes nothing", []string{"inspect", group}},
-		{"plan one key per region", "a plan is only a file; it lists each call, its reason and its way back", []string{
+		{what: "look at the failover group", why: reads, args: []string{"inspect", group}},
+		{what: "ask every database which key wraps it: the shared one", why: reads},
+		{what: "plan one key per region", why: "a plan is only a file; it lists each call, its reason and its way back", args: []string{
 			"plan", group, "--grant", "--protector", lab.ArticlePrimary + "=" + lab.ArticlePrimaryKey,
 			"--protector", lab.ArticleSecondary + "=" + lab.ArticleSecondaryKey, "-o", plan,
 		}},
-		{"carry the plan out", "every key is registered on both servers before a protector changes, one at a time, each read back", []string{
-			"apply", plan, "--yes", "--journal-dir", journals,
+		{what: "carry the plan out", why: "every key is registered on both servers before a protector changes, one at a time, each read back", args: []string{
+			"apply", plan, "--yes", "--journal", journals,
 		}},
-		{"verify keys, protectors and every DEK on both sides", "reading changes nothing", []string{"verify", group, "--plan", plan}},
-		{"planned failover, verify, fail back, verify", "a planned failover loses no data, and both servers hold both keys", []string{
-			"drill", group, "--failback", "--yes", "--journal-dir", journals,
+		{what: "verify keys, protectors and every DEK on both sides", why: reads, args: []string{"verify", group, "--plan", plan}},
+		{what: "ask again: the primary's own key wraps both sides", why: reads},
+		{what: "planned failover while an application writes and reads", why: "a planned failover loses no data, and both servers hold both keys", load: true, args: []string{
+			"drill", group, "--probe-write", "--yes", "--journal", journals,
 		}},
-		{"verify once more", "reading changes nothing", []string{"verify", group, "--plan", plan}},
-		{"write the report from the journal", "the journal is hash-chained: a changed record would show", []string{
-			"report", "--journal-dir", journals, "-o", report,
+		{what: "ask again: the key of the new primary wraps both sides", why: reads},
+		{what: "and back", why: "it is the same way", args: []string{"drill", group, "--yes", "--journal", journals}},
+		{what: "verify once more", why: reads, args: []string{"verify", group, "--plan", plan}},
+		{what: "write the report from the journal", why: "the journal is hash-chained: a changed record would show", args: []string{
+			"report", "--journal", journals, "-o", report,
 		}},
 	}
 }
@@ -78,10 +86,13 @@ func runDemo(command *cobra.Command) (err error) {
 	if err := local.SeedArticle(command.Context(), lab.SeedOptions{WithoutGrants: true, Progress: talk.detail}); err != nil {
 		return err
 	}
+	if err := local.Announce(); err != nil {
+		return err
+	}
 	environ := labEnviron(os.Environ(), local.Access().Environ())
 	for _, next := range scenes(folder) {
 		talk.scene(next.what, next.why)
-		if err := talk.run(command.Context(), self, environ, next.args); err != nil {
+		if err := talk.play(command.Context(), self, local, environ, next); err != nil {
 			return fmt.Errorf("demo: %s: %w", next.what, err)
 		}
 	}
@@ -108,6 +119,17 @@ func (n *narrator) scene(what, why string) {
 }
 
 func (n *narrator) detail(what string) { n.say("    %s\n", what) }
+
+// play plays one scene.
+func (n *narrator) play(ctx context.Context, self string, local *lab.Lab, environ []string, s scene) error {
+	switch {
+	case len(s.args) == 0:
+		return n.query(ctx, local)
+	case s.load:
+		return n.during(ctx, self, local.Dir(), environ, func() error { return n.run(ctx, self, environ, s.args) })
+	}
+	return n.run(ctx, self, environ, s.args)
+}
 
 func (n *narrator) run(ctx context.Context, self string, environ, args []string) error {
 	n.say("    $ crosskeys %s\n\n", shortLine(args))

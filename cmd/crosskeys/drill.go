@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -16,9 +17,11 @@ import (
 // drilling is the drill verb's flags.
 type drilling struct {
 	acting
-	onto     string
-	failback bool
-	anew     bool
+	onto       string
+	failback   bool
+	anew       bool
+	unverified bool
+	probe      probing
 }
 
 func newDrill(a *app) *cobra.Command {
@@ -31,8 +34,14 @@ waits until every database is wrapped by the new primary's protector on every
 side. With --failback the group then goes back to where it was, verified again.
 It is journalled like apply. Connections are broken for the moment of each
 failover. A drill that was paused or interrupted is gone on with when it is
-asked for again.`,
+asked for again.
+
+During each failover it reads over the listener every few milliseconds, and
+says how long clients were without an answer. With --probe-write it writes too,
+to a table of its own that it drops, and proves that no acknowledged write was
+lost. That needs SQL access to the databases; --unverified drills without it.`,
 		Example: `  crosskeys drill my-failover-group --failback
+  crosskeys drill my-failover-group --probe-write --probe-database orders
   crosskeys drill my-failover-group --onto my-other-server --yes`,
 		RunE: func(command *cobra.Command, args []string) error { return d.run(command, a, args) },
 	}
@@ -41,12 +50,17 @@ asked for again.`,
 	flags.StringVar(&d.onto, "onto", "", "fail over to this `server` (default the first secondary)")
 	flags.BoolVar(&d.failback, "failback", false, "go back afterwards, verified")
 	flags.BoolVar(&d.anew, "new", false, "begin a new drill although the last one was not finished")
+	flags.BoolVar(&d.unverified, "unverified", false, "drill although the databases cannot be asked which key wraps them")
+	d.probe.flags(command)
 	return command
 }
 
 func (d *drilling) run(command *cobra.Command, a *app, args []string) error {
 	t, err := a.target(args)
 	if err != nil {
+		return err
+	}
+	if err := d.probe.usage(); err != nil {
 		return err
 	}
 	topology, err := a.look(command.Context(), t)
@@ -56,7 +70,7 @@ func (d *drilling) run(command *cobra.Command, a *app, args []string) error {
 	if err := preferred(&topology, d.onto); err != nil {
 		return err
 	}
-	made, err := d.plan(a, topology)
+	made, err := d.plan(command.Context(), a, topology)
 	if err != nil {
 		return err
 	}
@@ -68,11 +82,41 @@ func (d *drilling) run(command *cobra.Command, a *app, args []string) error {
 		}
 		return refusal("cure what the findings name and drill again", "a failover is not safe now: %d findings forbid it", countBlockers(made.Findings))
 	}
-	text, err := plan.Encode(made)
+	if err := d.asked(topology, made); err != nil {
+		return err
+	}
+	measures, err := d.probe.prober(command.Context(), a, t, topology, made)
 	if err != nil {
 		return err
 	}
-	return a.apply(command, job{acting: d.acting, verb: drillVerb, plan: made, text: text, target: targetOf(a.settings, made), again: "crosskeys drill " + t.shown()})
+	hash, err := plan.Hash(made)
+	if err != nil {
+		return err
+	}
+	return a.apply(command, job{
+		acting: d.acting, verb: drillVerb, plan: made, hash: hash, target: targetOf(a.settings, made), again: "crosskeys drill " + t.shown(), measures: measures,
+	})
+}
+
+// asked makes sure, before anything fails over, that the verification after it
+// can be made: a drill that stops half-way would leave the group there.
+func (d *drilling) asked(t tde.Topology, made plan.Plan) error {
+	if d.unverified || !slices.ContainsFunc(made.Steps, func(s plan.Step) bool { return s.Kind == plan.VerifyEncryption }) {
+		return nil
+	}
+	for _, s := range t.Servers {
+		for _, db := range s.Databases {
+			if db.Encryption != nil || db.SQLUnread == nil || !db.OwnKey.IsZero() || strings.EqualFold(db.TDEState, "Disabled") {
+				continue
+			}
+			hint := "or say --unverified: the group then fails over, and nobody looks which key wraps the databases"
+			if db.SQLUnread.Hint != "" {
+				hint = db.SQLUnread.Hint + "; " + hint
+			}
+			return refusal(hint, "after the failover it could not be verified: %s could not be asked: %s", db.SQLUnread.What, db.SQLUnread.Reason)
+		}
+	}
+	return nil
 }
 
 // drillVerb marks a drill's journals.
@@ -80,38 +124,41 @@ const drillVerb = "drill"
 
 // plan is a new drill's, or that of one that was begun and not finished: half
 // of a drill cannot be planned for.
-func (d *drilling) plan(a *app, t tde.Topology) (plan.Plan, error) {
-	folder, err := a.journalFolder(d.journalDir)
-	if err != nil {
-		return plan.Plan{}, err
-	}
+func (d *drilling) plan(ctx context.Context, a *app, t tde.Topology) (made plan.Plan, err error) {
 	if !d.anew {
-		begun, err := unfinishedDrill(folder, t.Group)
+		var begun *plan.Plan
+		err := a.inStore(ctx, d.journal, func(store *journal.Store) (err error) {
+			begun, err = unfinishedDrill(ctx, store, t.Group)
+			return err
+		})
 		if err != nil || begun != nil {
 			return *cmp.Or(begun, &plan.Plan{}), err
 		}
 	}
-	return plan.Make(t, nil, plan.Options{Drill: true, Failback: d.failback, Now: a.now()})
+	return plan.Make(t, nil, plan.Options{Drill: true, Failback: d.failback, Unverified: d.unverified, Now: a.now()})
 }
 
 // unfinishedDrill finds the plan of the group's last drill, if that has called
-// something and has not reached its end.
-func unfinishedDrill(folder, group string) (*plan.Plan, error) {
-	paths, err := journal.Runs(folder)
+// something and can be gone on with.
+func unfinishedDrill(ctx context.Context, store *journal.Store, group string) (*plan.Plan, error) {
+	runs, err := store.Runs(ctx)
 	if err != nil {
 		return nil, err
 	}
-	for _, path := range slices.Backward(paths) {
-		log, err := journal.Read(path)
+	for _, r := range slices.Backward(runs) {
+		if r.Verb != drillVerb {
+			continue
+		}
+		log, err := store.Read(ctx, r.Run)
 		if err != nil {
-			continue // openJournal judges the one that it needs
+			continue // the one that is gone on with is judged there
 		}
 		begin := log.Begin()
-		if begin.Verb != drillVerb || !strings.EqualFold(begin.Plan.Group, group) {
+		if !strings.EqualFold(begin.Plan.Group, group) {
 			continue
 		}
 		called := slices.ContainsFunc(log.Records, func(r journal.Record) bool { return r.Kind == journal.Intent })
-		if log.Complete() || !called {
+		if r.Over() || !called {
 			return nil, nil
 		}
 		return &begin.Plan, nil

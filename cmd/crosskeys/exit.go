@@ -10,6 +10,7 @@ import (
 	"github.com/crosskeys/crosskeys/journal"
 	"github.com/crosskeys/crosskeys/plan"
 	"github.com/crosskeys/crosskeys/run"
+	"github.com/crosskeys/crosskeys/sqlconn"
 )
 
 // The exit codes; newExitCodes explains them.
@@ -71,6 +72,9 @@ func (a *app) judge(err error) (code int, hint string) {
 	if _, ok := errors.AsType[*journal.ChainError](err); ok {
 		return exitFailed, "the journal is no evidence from that record on; look for another copy of the file, and inspect the servers themselves"
 	}
+	if errors.Is(err, journal.ErrAborted) {
+		return exitRefused, "make a new plan; it begins from what is there"
+	}
 	if errors.Is(err, journal.ErrHeld) {
 		return exitOperator, "wait until the other run has ended, or end it"
 	}
@@ -82,6 +86,9 @@ func (a *app) judge(err error) (code int, hint string) {
 	}
 	if service, ok := errors.AsType[*azure.ServiceError](err); ok {
 		return exitFailed, service.Hint
+	}
+	if failure, ok := errors.AsType[*sqlconn.Error](err); ok {
+		return exitFailed, failure.Hint
 	}
 	if !a.begun {
 		return exitUsage, "crosskeys --help lists the commands"
@@ -95,9 +102,9 @@ func stopCode(reason run.Reason) int {
 		return exitRefused
 	case run.Interrupted:
 		return exitPaused
-	case run.Undecided:
+	case run.Undecided, run.Elsewhere, run.RoleChange:
 		return exitOperator
-	case run.RefusedByService, run.Broken:
+	case run.RefusedByService, run.Broken, run.Aborted:
 	}
 	return exitFailed
 }

@@ -24,7 +24,8 @@ its proxy reaches nothing else, so a rehearsal cannot touch the real Azure.`,
 	}
 	dir := command.PersistentFlags().String("dir", "", "the lab's state folder (default $CROSSKEYS_LAB_DIR, else $XDG_STATE_HOME/crosskeys/lab)")
 	command.AddCommand(
-		newLabUp(dir), newLabSeed(dir), newLabStatus(dir), newLabExec(dir), newLabEnv(dir), newLabClock(dir), newLabLog(dir), newLabDown(dir),
+		newLabUp(dir), newLabSeed(dir), newLabStatus(dir), newLabExec(dir), newLabEnv(dir), newLabClock(dir), newLabLog(dir), newLabLoad(dir), newLabDown(dir),
+		newLabFault(dir), newLabMonitor(dir), newLabEvents(dir),
 	)
 	return command
 }

@@ -26,6 +26,7 @@ type labUp struct {
 	speed      float64
 	https      string
 	proxy      string
+	sql        string
 	freeFlip   bool
 }
 
@@ -44,6 +45,7 @@ func newLabUp(dir *string) *cobra.Command {
 	flags.Float64Var(&up.speed, "speed", 1, "divide azure's durations by this")
 	flags.StringVar(&up.https, "https-addr", "", "loopback address of the TLS port (default a free one)")
 	flags.StringVar(&up.proxy, "proxy-addr", "", "loopback address of the proxy (default a free one)")
+	flags.StringVar(&up.sql, "sql-addr", "", "loopback address of the SQL port (default a free one)")
 	flags.BoolVar(&up.freeFlip, "free-secondary-flip", false, "let a geo-secondary take a protector that its primary has not registered")
 	return command
 }
@@ -70,7 +72,7 @@ func (u labUp) serve(ctx context.Context, dir string, talk io.Writer) error {
 		return err
 	}
 	running, err := lab.Start(ctx, lab.Options{
-		Dir: dir, HTTPSAddr: u.https, ProxyAddr: u.proxy, Latency: profile, FreeSecondaryFlip: u.freeFlip,
+		Dir: dir, HTTPSAddr: u.https, ProxyAddr: u.proxy, SQLAddr: u.sql, Latency: profile, FreeSecondaryFlip: u.freeFlip,
 		Log: slog.New(slog.NewTextHandler(talk, nil)),
 	})
 	if err != nil {
@@ -112,7 +114,7 @@ func (u labUp) background(command *cobra.Command, dir string) error {
 	defer func() { _ = logFile.Close() }()
 	//nolint:noctx // the lab outlives this command
 	process := exec.Command(self, "lab", "up", "--foreground", "--dir", dir, "--latency", u.latency, "--speed", fmt.Sprint(u.speed),
-		"--https-addr", u.https, "--proxy-addr", u.proxy, fmt.Sprintf("--free-secondary-flip=%t", u.freeFlip))
+		"--https-addr", u.https, "--proxy-addr", u.proxy, "--sql-addr", u.sql, fmt.Sprintf("--free-secondary-flip=%t", u.freeFlip))
 	process.Stdout, process.Stderr = logFile, logFile
 	process.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := process.Start(); err != nil {

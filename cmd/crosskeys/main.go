@@ -22,8 +22,9 @@ func mainCode() int {
 	// The first Ctrl-C pauses; a second one ends the process as it always does.
 	context.AfterFunc(ctx, stop)
 	a := &app{
-		in: os.Stdin, out: os.Stdout, talk: os.Stderr, now: time.Now, wait: wait, connect: connectAzure,
-		asks: isTerminal(os.Stdin) && isTerminal(os.Stderr), live: isTerminal(os.Stderr), paint: isTerminal(os.Stdout),
+		in: os.Stdin, out: os.Stdout, talk: os.Stderr, now: time.Now, wait: wait,
+		connect: func(ctx context.Context, s settings) (cloud, error) { return connectAzure(ctx, s, nil) },
+		asks:    isTerminal(os.Stdin) && isTerminal(os.Stderr), live: isTerminal(os.Stderr), paint: isTerminal(os.Stdout),
 		environ: os.Getenv,
 	}
 	root := newRoot(a)

@@ -132,11 +132,7 @@ func recordText(r journal.Record) string {
 	case journal.Begin:
 		return fmt.Sprintf("%s %s, %d steps, by %s", r.Begin.Verb, r.Begin.Target, len(r.Begin.Plan.Steps), whoText(r.Begin.Who))
 	case journal.Resume:
-		text := "gone on with by " + whoText(r.Resume.Who)
-		if r.Resume.TornBytes > 0 {
-			text += fmt.Sprintf("; %d bytes of an interrupted record dropped", r.Resume.TornBytes)
-		}
-		return text
+		return "gone on with by " + whoText(r.Resume.Who)
 	case journal.Seen:
 		return seenText(*r.Seen)
 	case journal.Intent:
@@ -157,6 +153,8 @@ func recordText(r journal.Record) string {
 			text += ": " + r.Result.Why
 		}
 		return text
+	case journal.Replan:
+		return fmt.Sprintf("a new plan of %d steps, `%s`, agreed to by %s: %s", len(r.Replan.Plan.Steps), r.Replan.PlanHash, r.Replan.By, r.Replan.Why)
 	case journal.Note:
 		return r.Note
 	case journal.End:
@@ -206,30 +204,52 @@ func answerText(a journal.AnswerEntry) string {
 	return join(fmt.Sprintf("Azure refused %s: %s: %s", where, a.Code, a.Message), "request "+a.RequestID, a.RequestID)
 }
 
-// verification shows the last judgement of the encryption.
+// verification shows what the databases said of themselves after each change,
+// on every side, and the last judgement of the rest.
 func (p page) verification(log journal.Log) {
 	var last *check.Verification
-	var at time.Time
 	for _, r := range log.Records {
-		if r.Kind == journal.ReadBack && r.ReadBack.Verification != nil {
-			last, at = r.ReadBack.Verification, r.At
+		if r.Kind != journal.ReadBack || r.ReadBack.Verification == nil {
+			continue
 		}
+		last = r.ReadBack.Verification
+		p.say("\n## sys.dm_database_encryption_keys, as read in step %d until %s\n", r.Step, stamp(r.At))
+		p.rows(last.Databases)
 	}
 	if last == nil {
 		return
 	}
-	p.say("\n## The encryption, as last verified at %s\n", stamp(at))
-	p.table("Database", "Server", "Role", "State", "Key that wraps the DEK", "Thumbprint", "Verdict")
-	for _, d := range last.Databases {
-		by := "`" + d.Key.String() + "`"
-		if d.Key.IsZero() {
-			by = d.EncryptorType
-		}
-		p.row(d.Database, d.Server, d.Role, fmt.Sprint(d.State), by, string(d.Thumbprint), string(d.Verdict))
-	}
-	p.say("")
+	p.say("\n## The keys, as last verified\n")
 	p.table("Server", "Key it needs", "Whose", "Registered", "Usable", "Verdict")
 	for _, k := range last.Keys {
 		p.row(k.Server, "`"+k.Key.String()+"`", strings.Join(k.Owners, ", "), yes(k.Registered), yes(k.Usable), string(k.Verdict))
+	}
+	if len(last.Logs) == 0 {
+		return
+	}
+	p.say("\nThe logs still need these keys beside the ones that wrap the DEKs now:\n")
+	p.table("Database", "Server", "Key", "Thumbprint", "Active VLFs", "Registered there")
+	for _, l := range last.Logs {
+		p.row(l.Database, l.Server, "`"+l.Key.String()+"`", string(l.Thumbprint), fmt.Sprint(l.Active), yes(l.OnServer))
+	}
+}
+
+// rows are the databases' own words, and what was made of them.
+func (p page) rows(list []check.DatabaseRow) {
+	p.table("Database", "Server", "Role", "encryption_state", "encryption_state_desc", "percent_complete", "key_algorithm", "key_length", "encryptor_type", "encryptor_thumbprint", "set_date", "Key", "Verdict")
+	for _, d := range list {
+		e := tde.EncryptionState{}
+		if d.Encryption != nil {
+			e = *d.Encryption
+		}
+		key, set := "", ""
+		if !d.Key.IsZero() {
+			key = "`" + d.Key.String() + "`"
+		}
+		if e.SetAt != nil {
+			set = stamp(*e.SetAt)
+		}
+		p.row(d.Database, d.Server, d.Role, fmt.Sprint(d.State), e.Description, fmt.Sprintf("%.1f", e.Percent), e.KeyAlgorithm, fmt.Sprint(e.KeyLength),
+			d.EncryptorType, string(d.Thumbprint), set, key, string(d.Verdict))
 	}
 }

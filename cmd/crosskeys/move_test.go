@@ -15,7 +15,6 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/sql/armsql/v2"
 
 	"github.com/crosskeys/crosskeys/azure"
-	"github.com/crosskeys/crosskeys/azure/provisional"
 	"github.com/crosskeys/crosskeys/lab"
 	"github.com/crosskeys/crosskeys/tde"
 )
@@ -51,11 +50,16 @@ func (c *labConsole) connect(context.Context, settings) (cloud, error) {
 		return nil, err
 	}
 	client := c.lab.HTTPClient()
+	options, err := sqlOf(c.lab)
+	if err != nil {
+		return nil, err
+	}
+	reader := &azure.SQLReader{Options: options}
 	connected, err := azure.Connect(azure.Config{
 		Cloud: sdkcloud.AzurePublic, SubscriptionID: lab.SubscriptionID, Transport: client, Credential: credential, Now: time.Now,
-		Encryption: &provisional.LabReader{Control: c.lab.ControlURL(), Audience: "https://management.azure.com", Credential: credential, Transport: client},
+		Databases: reader,
 	})
-	return azureCloud{Cloud: connected, named: "public"}, err
+	return azureCloud{Cloud: connected, named: "public", databases: reader}, err
 }
 
 func (c *labConsole) run(words ...string) int {

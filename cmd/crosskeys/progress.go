@@ -186,7 +186,7 @@ func (p *progress) event(e run.Event) {
 			p.begin(0, "waiting")
 		}
 		p.print(wrap(label(e.Text), "    "))
-	case run.ReplicaState, run.Warned, run.Proved:
+	case run.ReplicaState, run.Warned, run.Proved, run.Replanned:
 		p.print(wrap(label(e.Text), "    "))
 	case run.StepAccepted:
 		// The answer and the effect are what counts; the journal has this.

@@ -1,10 +1,8 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -14,8 +12,9 @@ import (
 
 // reporting is the report verb's flags.
 type reporting struct {
-	journalDir string
-	output     string
+	journal string
+	output  string
+	bundle  string
 }
 
 func newReport(a *app) *cobra.Command {
@@ -25,36 +24,71 @@ func newReport(a *app) *cobra.Command {
 		Long: `Reads a run's journal, checks that no record was changed, and writes what
 happened as Markdown, or all of it as JSON: what was seen, decided, called,
 answered and read back, by whom and when, and the hash of the last record.
-Without an argument the newest run is taken.`,
+Without an argument the newest run is taken; FILE is one that crosskeys runs
+show --export wrote. --bundle writes all of it, with the records and the hashes,
+into one file of evidence that crosskeys report verify checks anywhere.`,
 		Example: `  crosskeys report
-  crosskeys report 20261124-093000-my-failover-group-1a2b3c4d -o report.md
-  crosskeys report ./journals/20261124-093000-my-group-1a2b3c4d.jsonl --json`,
-		RunE: func(command *cobra.Command, args []string) error { return r.run(command, a, args) },
+  crosskeys report 20261124-093000 -o report.md
+  crosskeys report --bundle run.evidence.json`,
+		RunE: func(command *cobra.Command, args []string) error {
+			if len(args) == 1 && strings.HasSuffix(args[0], journal.Suffix) {
+				return r.file(command, a, args[0])
+			}
+			return a.inStore(command.Context(), r.journal, func(store *journal.Store) error { return r.run(command, a, store, args) })
+		},
 	}
-	journalFlag(command, &r.journalDir)
+	journalFlag(command, &r.journal)
 	command.Flags().StringVarP(&r.output, "output", "o", "", "write to this `file`")
+	command.Flags().StringVar(&r.bundle, "bundle", "", "write the evidence as a whole into this `file`")
+	command.AddCommand(newReportVerify(a))
 	return command
 }
 
-func (r *reporting) run(command *cobra.Command, a *app, args []string) error {
-	path, err := r.find(a, args)
-	if err != nil {
-		return err
+// file reports of an exported journal.
+func (r *reporting) file(command *cobra.Command, a *app, path string) error {
+	if r.bundle != "" {
+		return usageError("--bundle takes a run from the journals, not a file")
 	}
 	log, err := journal.Read(path)
 	if err != nil {
 		return err
 	}
+	return r.write(command, a, path, log)
+}
+
+func (r *reporting) run(command *cobra.Command, a *app, store *journal.Store, args []string) error {
+	ctx := command.Context()
+	found, err := journal.Summary{}, error(nil)
+	if len(args) == 1 {
+		found, err = findRun(ctx, store, args[0])
+	} else {
+		found, err = newestRun(ctx, store, "", func(journal.Summary) bool { return true })
+	}
+	if err != nil {
+		return err
+	}
+	log, err := store.Read(ctx, found.Run)
+	if err != nil {
+		return err
+	}
+	if r.bundle == "" {
+		return r.write(command, a, store.Where(), log)
+	}
+	if err := a.writeEvidence(ctx, store, found.Run, r.bundle); err != nil {
+		return err
+	}
+	out := a.printer()
+	out.say("evidence of %d records written to %s\nlast record: SHA-256 %s\n", len(log.Records), r.bundle, log.Head)
+	return out.err
+}
+
+// write writes the report as it was asked for.
+func (r *reporting) write(command *cobra.Command, a *app, where string, log journal.Log) error {
 	if a.json {
-		return printJSON(command, struct {
-			Run       string           `json:"run"`
-			Head      string           `json:"head"`
-			TornBytes int              `json:"tornBytes,omitempty"`
-			Records   []journal.Record `json:"records"`
-		}{log.Begin().Run, log.Head, log.TornBytes, log.Records})
+		return printJSON(command, logOf(log))
 	}
 	var text strings.Builder
-	markdown(&text, path, log)
+	markdown(&text, where, log)
 	out := a.printer()
 	if r.output == "" {
 		out.say("%s", text.String())
@@ -67,29 +101,11 @@ func (r *reporting) run(command *cobra.Command, a *app, args []string) error {
 	return out.err
 }
 
-// find gives the journal's path: a file as named, a run of the folder, or the
-// folder's newest.
-func (r *reporting) find(a *app, args []string) (string, error) {
-	if len(args) == 1 && strings.HasSuffix(args[0], journal.Suffix) {
-		return args[0], nil
-	}
-	folder, err := a.journalFolder(r.journalDir)
+// readNamed reads a file that was named on the command line.
+func readNamed(path string) ([]byte, error) {
+	text, err := os.ReadFile(path)
 	if err != nil {
-		return "", err
+		return nil, &verbError{code: exitUsage, err: err}
 	}
-	if len(args) == 1 {
-		path := filepath.Join(folder, filepath.Base(args[0])+journal.Suffix)
-		if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
-			return "", &verbError{code: exitUsage, err: fmt.Errorf("there is no run %s in %s", args[0], folder), hint: "name one of its files without " + journal.Suffix + ", or another --journal-dir"}
-		}
-		return path, nil
-	}
-	paths, err := journal.Runs(folder)
-	if err != nil {
-		return "", err
-	}
-	if len(paths) == 0 {
-		return "", &verbError{code: exitUsage, err: fmt.Errorf("there is no run in %s", folder), hint: "crosskeys apply and crosskeys drill write them; --journal-dir names another folder"}
-	}
-	return paths[len(paths)-1], nil
+	return text, nil
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/crosskeys/crosskeys/azure"
 	"github.com/crosskeys/crosskeys/run"
 	"github.com/crosskeys/crosskeys/tde"
 )
@@ -26,6 +27,9 @@ type app struct {
 	live    bool // talk can be redrawn
 	paint   bool // out may have colours
 
+	// around, where it is set, is put before a run's journal.
+	around   func(run.Journal) run.Journal
+	lease    time.Duration // how long a hold on servers lasts unless it is renewed; 0 for the usual
 	settings settings
 	json     bool
 	noColor  bool
@@ -70,6 +74,8 @@ type cloud interface {
 	name() string
 	// principal is who is signed in; empty when that is not known.
 	principal() string
+	// sql asks databases as the caller; nil where there is no way to them.
+	sql() *azure.SQLReader
 }
 
 // newRoot makes the command line. The returned command's own help is all that
@@ -86,6 +92,7 @@ times.
   inspect   what is there             verify   is it as it must be
   plan      what has to be done       drill    fail over, and back, to prove it
   apply     do it, step by step       report   what was done, by whom, when
+  pause, resume, abort, status, runs           a run, from another terminal
 
 Sign-in is that of the Azure SDK: environment, workload identity, managed
 identity, az login. Rehearse on a local Azure first: crosskeys demo.`,
@@ -119,7 +126,8 @@ identity, az login. Rehearse on a local Azure first: crosskeys demo.`,
 	flags.BoolVar(&a.noColor, "no-color", false, "print without colours (also $NO_COLOR)")
 	flags.BoolVarP(&s.verbose, "verbose", "v", false, "tell of every request")
 	root.AddCommand(
-		newInspect(a), newPlan(a), newApply(a), newRollback(a), newVerify(a), newDrill(a), newReport(a), newVersion(a), newExitCodes(),
+		newInspect(a), newPlan(a), newApply(a), newRollback(a), newVerify(a), newDrill(a), newReport(a),
+		newRuns(a), newStatus(a), newPause(a), newResume(a), newAbort(a), newVersion(a), newExitCodes(),
 	)
 	return root
 }
@@ -133,13 +141,13 @@ func newExitCodes() *cobra.Command {
 
   0  done, or nothing to do
   1  failed: Azure refused a call, could not be reached, or a file cannot be
-     used
+     used; or the run was aborted
   2  the command line, or a file named on it, makes no sense
   3  refused by preflight or verification: findings say why and name the cure;
      or the world is no longer the one that the plan was made for
   4  paused: by Ctrl-C or --until; apply the same plan again to go on
-  5  needs a person: what happened cannot be told from here, or somebody else
-     is changing the same servers
+  5  needs a person: what happened cannot be told from here, somebody else is
+     changing the same servers, or a drill's failover lost something
 
 After 1, 3, 4 and 5 apply says which steps took effect and what state is left.
 A command run by crosskeys lab exec ends with its own code.`,

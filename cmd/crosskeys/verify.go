@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -25,8 +26,9 @@ func newVerify(a *app) *cobra.Command {
 		Long: `Checks that every server has every key that it needs, now and after a
 failover, registered and usable; that the protectors are the wanted ones, where
 any are named; and that each database's encryption key is wrapped by the
-protector of the server that is primary for it, on every side. Reading changes
-nothing. The exit code is 3 when anything is not as it must be.`,
+protector of the server that is primary for it, on every side. The databases are
+asked with SQL, as the caller; which keys their logs still need is told too.
+Reading changes nothing. The exit code is 3 when anything is not as it must be.`,
 		Example: `  crosskeys verify my-failover-group
   crosskeys verify my-failover-group --plan plan.json
   crosskeys verify my-failover-group --json`,
@@ -144,7 +146,15 @@ func protectorCell(s check.ServerRow) string {
 	return text
 }
 
+// databases prints the replicas; their states only where one is not at rest,
+// since the verdict says it otherwise.
 func (p *printer) databases(list []check.DatabaseRow) {
+	headings := []string{"DATABASE", "ON", "ROLE", "STATE", "WRAPPED BY", "THUMBPRINT", "VERDICT"}
+	const stateColumn = 3
+	rest := !slices.ContainsFunc(list, func(d check.DatabaseRow) bool { return d.Encryption != nil && d.State != tde.StateEncrypted })
+	if rest {
+		headings = slices.Delete(headings, stateColumn, stateColumn+1)
+	}
 	rows := make([][]string, 0, len(list))
 	for _, d := range list {
 		by := keyCell(d.Key)
@@ -154,9 +164,24 @@ func (p *printer) databases(list []check.DatabaseRow) {
 		case d.Key.IsZero():
 			by = "-"
 		}
-		rows = append(rows, []string{d.Database, d.Server, d.Role, by, d.Thumbprint.Short(), string(d.Verdict)})
+		row := []string{d.Database, d.Server, d.Role, stateCell(d.Encryption), by, d.Thumbprint.Short(), string(d.Verdict)}
+		if rest {
+			row = slices.Delete(row, stateColumn, stateColumn+1)
+		}
+		rows = append(rows, row)
 	}
-	p.table([]string{"DATABASE", "ON", "ROLE", "WRAPPED BY", "THUMBPRINT", "VERDICT"}, rows)
+	p.table(headings, rows)
+}
+
+// stateCell is an encryption state and, while it changes, how far that has come.
+func stateCell(e *tde.EncryptionState) string {
+	switch {
+	case e == nil:
+		return "-"
+	case e.Changing():
+		return fmt.Sprintf("%d, %.0f %%", e.State, e.Percent)
+	}
+	return fmt.Sprint(e.State)
 }
 
 func yes(is bool) string {

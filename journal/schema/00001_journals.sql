@@ -1,11 +1,12 @@
 -- +goose Up
+-- status is how the run's newest part ended, and 'running' while one has not.
 CREATE TABLE runs (
     id         TEXT PRIMARY KEY,
     plan_hash  TEXT NOT NULL,
     verb       TEXT NOT NULL,
     target     TEXT NOT NULL,
     began_at   TEXT NOT NULL,
-    complete   INTEGER NOT NULL DEFAULT 0
+    status     TEXT NOT NULL
 );
 CREATE INDEX runs_plan ON runs (plan_hash, began_at);
 

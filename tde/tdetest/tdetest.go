@@ -262,7 +262,8 @@ func (w *World) primaryOf(server, database string) *tde.Server {
 	return w.At(server)
 }
 
-// Wrap sets what wraps the DEK of one replica. A service-managed protector is
+// Wrap sets what wraps the DEK of one replica; its log has moved on to that key
+// too. A service-managed protector is
 // the certificate of the server that is primary for the database.
 func (w *World) Wrap(server, database string, by tde.Protector) {
 	e := &tde.EncryptionState{State: 3, EncryptorType: tde.EncryptorAsymmetricKey, Thumbprint: by.Thumbprint, KeyAlgorithm: "AES", KeyLength: 256}
@@ -270,7 +271,8 @@ func (w *World) Wrap(server, database string, by tde.Protector) {
 		e.EncryptorType = tde.EncryptorCertificate
 		e.Thumbprint = Thumbprint("certificate of " + w.primaryOf(server, database).Name)
 	}
-	w.AtDatabase(server, database).Encryption = e
+	d := w.AtDatabase(server, database)
+	d.Encryption, d.LogKeys = e, []tde.LogKey{{Thumbprint: e.Thumbprint, Active: 1, Files: 1}}
 }
 
 // Failover makes the server the primary of the group and turns its links.
