@@ -50,7 +50,9 @@ func (s *Session) registerView(v *systemView) error {
 		}
 		return &viewTable{s: s, view: v}, nil
 	}
-	if err := sqlite3.CreateModule(s.conn, v.System.Stored, nil, connect); err != nil { //nolint:staticcheck // the generic method needs Go 1.27
+	//lint:ignore SA1019 the generic method needs Go 1.27
+	err := sqlite3.CreateModule(s.conn, v.System.Stored, nil, connect) //nolint:staticcheck // likewise
+	if err != nil {
 		return fmt.Errorf("register system view %s: %w", name, err)
 	}
 	return nil

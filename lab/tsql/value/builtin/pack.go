@@ -24,14 +24,15 @@ func registerPack(c *sqlite3.Conn) error {
 	if err := c.CreateWindowFunction(Pack, -1, sqlite3.DETERMINISTIC|sqlite3.INNOCUOUS, func() sqlite3.AggregateFunction { return &pack{} }); err != nil {
 		return fmt.Errorf("registering %s: %w", Pack, err)
 	}
-	//nolint:staticcheck // the generic method that takes its place needs Go 1.27
-	err := sqlite3.CreateModule(c, Rows, nil, func(db *sqlite3.Conn, _, _, _ string, _ ...string) (rowsTable, error) {
+	connect := func(db *sqlite3.Conn, _, _, _ string, _ ...string) (rowsTable, error) {
 		names := make([]string, PackedColumns)
 		for i := range names {
 			names[i] = fmt.Sprintf("c%d", i+1)
 		}
 		return rowsTable{}, db.DeclareVTab("CREATE TABLE x(" + strings.Join(names, ", ") + ", packed HIDDEN)")
-	})
+	}
+	//lint:ignore SA1019 the generic method that takes its place needs Go 1.27
+	err := sqlite3.CreateModule(c, Rows, nil, connect) //nolint:staticcheck // likewise
 	if err != nil {
 		return fmt.Errorf("registering %s: %w", Rows, err)
 	}
