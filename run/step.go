@@ -201,7 +201,15 @@ func (r *running) call(ctx context.Context, s plan.Step, attempt int) (failure *
 			Attempt: attempt, Operation: a.Operation, ResumeToken: a.ResumeToken, RequestID: a.RequestID,
 		}})
 	}
-	permitted := context.WithValue(hand, permitKey{}, func(ctx context.Context) error { return r.permit(ctx, s) })
+	permitted := context.WithValue(hand, permitKey{}, func(hand context.Context) error {
+		err := r.permit(hand, s)
+		// A run that has just been told that it lost its servers says so, and not
+		// that it could not ask.
+		if stop, told := errors.AsType[*StopError](context.Cause(ctx)); err != nil && told && stop.Reason == Elsewhere {
+			return interrupted(ctx, s.Number)
+		}
+		return err
+	})
 	if err := Permitted(permitted); err != nil {
 		return nil, err
 	}

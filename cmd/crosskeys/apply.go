@@ -271,7 +271,7 @@ func (a *app) carryOut(ctx context.Context, j job) (result run.Result, ran ranAs
 	u := &underway{app: a, store: store, job: j, cloud: c, talk: talk, found: found}
 	runs, cancel := context.WithCancelCause(ctx)
 	u.ctx, u.cancel = runs, cancel
-	around := newHooks(a, u.id)
+	around := newHooks(talk, u.id)
 	executor.Begin, executor.Permit, executor.Agree = u.begin, u.permit, u.agree
 	executor.Before, executor.After = around.around(j.preHook, "pre"), around.around(j.postHook, "post")
 	result, err = executor.Apply(runs, j.plan, options)

@@ -4,22 +4,24 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
+	"time"
 
 	"github.com/crosskeys/crosskeys/plan"
 )
 
 // hooks runs the commands around changes, one at a time.
 type hooks struct {
-	app *app
-	run func() string // the run's name
-	one chan struct{} // holds one token
+	talk io.Writer     // takes what the commands print; safe for concurrent use
+	run  func() string // the run's name
+	one  chan struct{} // holds one token
 }
 
-func newHooks(a *app, run func() string) *hooks {
-	h := &hooks{app: a, run: run, one: make(chan struct{}, 1)}
+func newHooks(talk io.Writer, run func() string) *hooks {
+	h := &hooks{talk: talk, run: run, one: make(chan struct{}, 1)}
 	h.one <- struct{}{}
 	return h
 }
@@ -40,13 +42,17 @@ func (h *hooks) around(command, when string) func(context.Context, plan.Step) er
 	}
 }
 
+// hookWait is how long the output of what a hook left running is waited for.
+const hookWait = time.Second
+
 func (h *hooks) execute(ctx context.Context, command, when string, s plan.Step) error {
 	text, err := json.Marshal(s)
 	if err != nil {
 		return fmt.Errorf("write the step for the %s-hook: %w", when, err)
 	}
 	child := exec.CommandContext(ctx, "sh", "-c", command)
-	child.Stdin, child.Stdout, child.Stderr = strings.NewReader(string(text)+"\n"), h.app.talk, h.app.talk
+	child.Stdin, child.Stdout, child.Stderr = strings.NewReader(string(text)+"\n"), h.talk, h.talk
+	child.WaitDelay = hookWait
 	child.Env = append(os.Environ(), "CROSSKEYS_HOOK="+when, "CROSSKEYS_RUN="+h.run())
 	for name, value := range map[string]string{
 		"STEP": fmt.Sprint(s.Number), "KIND": string(s.Kind), "SERVER": s.Server, "GROUP": s.Group, "KEY": s.Key.String(), "VAULT": s.VaultName, "RESOURCE_GROUP": s.ResourceGroup,

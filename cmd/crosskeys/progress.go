@@ -119,6 +119,14 @@ func (p *progress) print(text string) {
 	p.said = p.now()
 }
 
+// Write lets somebody else's output stand above the live line.
+func (p *progress) Write(text []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.wipe()
+	return p.to.Write(text)
+}
+
 func (p *progress) wipe() {
 	if p.drawn {
 		_, _ = fmt.Fprint(p.to, "\r\x1b[K")

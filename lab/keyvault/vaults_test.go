@@ -211,7 +211,7 @@ func TestDeletedVaultCanBeRecovered(t *testing.T) {
 }
 
 func TestDeletedVaultCanBePurgedUnlessProtected(t *testing.T) {
-	w := newWorld(t, latency.Azure(200))
+	w := newWorld(t, latency.Azure(4))
 	client := w.vaults(t)
 	w.makeVault(t, "kv-purge", nil)
 	w.createRSA(t, "kv-purge", "k")
