@@ -604,16 +604,17 @@ func TestTheWorldMovesDuringTheRun(t *testing.T) {
 	})
 	inBubble(t, "a key that somebody took away again stops it before the flip", func(t *testing.T) {
 		tr := newTrial(t, tdetest.Article(), move(), plan.Options{})
-		n := 0
-		tr.onEffect = func(s plan.Step, w *tdetest.World) {
-			if n++; n != 4 {
-				return
+		// All registrations have been seen by then, and the flip has been looked
+		// at once.
+		tr.with = func(e *run.Executor) {
+			e.Before = func(_ context.Context, s plan.Step) error {
+				if s.Kind == plan.SetProtector {
+					tr.mu.Lock()
+					defer tr.mu.Unlock()
+					tr.world.Deregister(tdetest.PrimaryServer, tdetest.Key(tdetest.Tey))
+				}
+				return nil
 			}
-			server := tdetest.PrimaryServer
-			if s.Server == server && s.Key == tdetest.Key(tdetest.Tey) {
-				server = tdetest.SecondaryServer // registrations end in any order; this one's effect is still looked for
-			}
-			w.Deregister(server, tdetest.Key(tdetest.Tey))
 		}
 		_, err := tr.apply(t.Context())
 		if stop := stopOf(t, err); stop.Reason != run.Changed || protectorChanges(tr.calls) != 0 {
