@@ -165,9 +165,7 @@ func TestFailoverMatrix(t *testing.T) {
 				}
 				t.Run(options+" "+m.names[i], func(t *testing.T) {
 					t.Parallel()
-					if limited && time.Until(limit) < reserve {
-						t.Skip("there is no time left")
-					}
+					leaveInTime(t, limit, limited)
 					end := simulate(t, s)
 					if !end.met(s) {
 						t.Errorf("the trouble never came\n%s", s)
