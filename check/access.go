@@ -49,12 +49,26 @@ func (j *judge) grants() {
 		}
 		j.add(Finding{
 			Rule: RuleMissingGrant, Severity: Blocker, Server: s.Name, Key: r.Use,
-			What: fmt.Sprintf("the identity %s of server %s lacks get, wrapKey and unwrapKey on key %s, which it needs as %s",
-				s.Identity.PrincipalID, s.Name, r.Use.Short(), reason(r)),
+			What: fmt.Sprintf("the identity %s of server %s lacks get, wrapKey and unwrapKey on key %s, which it needs as %s%s",
+				s.Identity.PrincipalID, s.Name, r.Use.Short(), reason(r), j.noCopy(s, r)),
 			Cure:    fmt.Sprintf("Grant the identity %s on vault %s and allow some ten minutes for it to take effect.", way, v.Name),
 			Command: GrantCommand(s, v),
 		})
 	}
+}
+
+// noCopy says of a copy of the key that the server can use that it does not
+// serve.
+func (j *judge) noCopy(s tde.Server, r Requirement) string {
+	if r.Exact || !holds(s, r.Use) {
+		return ""
+	}
+	for _, id := range registeredIDs(s) {
+		if id != r.Use && j.topology.SameMaterial(id, r.Use) && j.topology.MayUse(s.Name, id) && !Unfit(j.topology, id, j.now) {
+			return fmt.Sprintf("; its copy %s does not serve there while the key itself is registered", id.Short())
+		}
+	}
+	return ""
 }
 
 // reason says in words why a server needs a key.

@@ -38,17 +38,33 @@ func (c *chooser) choose(list []*Requirement) {
 			}
 		}
 	}
-	for _, action := range sortedKeys(c.grant, func(g grantee) string { return g.principal + " " + g.host }) {
-		delete(c.grant, action)
-		c.grant[action] = !c.allMet(list)
-	}
-	for _, action := range sortedKeys(c.register, func(p pair) string { return p.server + " " + p.key.String() }) {
-		delete(c.register, action)
-		c.register[action] = !c.allMet(list)
+	// A registration less may make a copy count that did not, and with it a
+	// grant superfluous.
+	for c.leaveOut(list) {
 	}
 	for _, r := range list {
 		r.Use, _ = c.meeting(*r)
 	}
+}
+
+// leaveOut takes away what is not needed, one after the other, and reports
+// whether there was any.
+func (c *chooser) leaveOut(list []*Requirement) bool {
+	return needless(c.grant, func(g grantee) string { return g.principal + " " + g.host }, func() bool { return c.allMet(list) }) ||
+		needless(c.register, func(p pair) string { return p.server + " " + p.key.String() }, func() bool { return c.allMet(list) })
+}
+
+// needless deletes the actions without which all is met; text gives their
+// order.
+func needless[K comparable](of map[K]bool, text func(K) string, met func() bool) bool {
+	before := len(of)
+	for _, action := range sortedKeys(of, text) {
+		delete(of, action)
+		if !met() {
+			of[action] = true
+		}
+	}
+	return len(of) < before
 }
 
 func sortedKeys[K comparable](of map[K]bool, text func(K) string) []K {
@@ -76,33 +92,36 @@ func (c *chooser) take(r Requirement) {
 	}
 }
 
+// cost is two for a call and one more where that is a grant: of as many calls a
+// registration is better, since it gives no right and needs no wait.
 func (c *chooser) cost(server string, key tde.KeyID) int {
 	cost := 0
 	if !c.registered(server, key) {
-		cost++
+		cost += 2
 	}
 	if !c.granted(server, key) {
-		cost++
+		cost += 3
 	}
 	return cost
 }
 
-// candidates are the key itself and, where its material is enough, the fit keys
-// of the same material that any server has or is to have: the server may
-// already be allowed to use a copy that only others have registered.
+// candidates are the key itself and, where its material is enough, all fit keys
+// of the same material: the server may already be allowed to use a copy that
+// only others, or none, have registered. A server
+// that has registered the key itself, or is to, takes no copy of it: that the
+// service turns to another vault then is no longer documented.
+// Source: https://learn.microsoft.com/azure/azure-sql/database/transparent-data-encryption-byok-overview
 func (c *chooser) candidates(r Requirement) []tde.KeyID {
 	list := []tde.KeyID{r.Key}
-	if r.Exact {
+	if r.Exact || c.registered(r.Server, r.Key) {
 		return list
 	}
 	var others []tde.KeyID
+	for _, k := range c.topology.Keys {
+		others = append(others, k.ID)
+	}
 	for _, s := range c.topology.Servers {
 		others = append(others, registeredIDs(s)...)
-	}
-	for p, planned := range c.register {
-		if planned {
-			others = append(others, p.key)
-		}
 	}
 	slices.SortFunc(others, func(a, b tde.KeyID) int { return cmp.Compare(a.String(), b.String()) })
 	for _, k := range slices.Compact(others) {

@@ -119,19 +119,19 @@ func (j *judge) keyShape(id tde.KeyID, k tde.VaultKey) {
 	}
 }
 
-// targets: a protector can only be set to the newest version of its key
+// targets: a protector can only be set to the newest enabled version of its key
 // (OldGenerationOfAKVKeyBeingUsedError).
 // Source: https://learn.microsoft.com/azure/azure-sql/database/transparent-data-encryption-byok-overview
 func (j *judge) targets() {
 	for _, s := range j.topology.Servers {
 		target := j.target[s.Name]
 		k, seen := j.topology.Resolve(target.Key)
-		if !seen || k.Latest {
+		if !seen || k.Latest || !k.Enabled { // a disabled key has a finding of its own
 			continue
 		}
 		f := Finding{
 			Rule: RuleKeyNotNewest, Severity: Warning, Server: s.Name, Key: k.ID,
-			What:    fmt.Sprintf("the protector of %s is %s, and its vault holds a newer version of that key; there is no way back to the old version once it is left", s.Name, k.ID.Short()),
+			What:    fmt.Sprintf("the protector of %s is %s, and its vault holds a newer enabled version of that key; there is no way back to the old version once it is left", s.Name, k.ID.Short()),
 			Cure:    "Plan a move to the newest version when it suits.",
 			Command: az("keyvault", "key", "list-versions", "--vault-name", k.ID.Vault(), "--name", k.ID.Name),
 		}
@@ -141,7 +141,7 @@ func (j *judge) targets() {
 		switch {
 		case j.moving[s.Name]:
 			f.Severity = Blocker
-			f.What = fmt.Sprintf("key %s, wanted as protector of %s, is not the newest version of its key; Azure refuses it with OldGenerationOfAKVKeyBeingUsedError", k.ID, s.Name)
+			f.What = fmt.Sprintf("key %s, wanted as protector of %s, is not the newest enabled version of its key; Azure refuses it with OldGenerationOfAKVKeyBeingUsedError", k.ID, s.Name)
 		case target.AutoRotation:
 			f.Severity = Note
 			f.Cure = "Nothing to do: auto-rotation moves the protector within 24 hours."

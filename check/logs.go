@@ -69,19 +69,41 @@ func (v *verifier) logs(s tde.Server, d tde.Database) {
 	v.result.Logs = append(v.result.Logs, logNeeds(v.topology, s, d)...)
 }
 
+// outOfUse reports whether the server can use none of its keys that have the
+// thumbprint, which is all that a log file says of its key. Where a key's vault
+// was not observed, nobody knows.
+func (v *verifier) outOfUse(s tde.Server, thumbprint tde.Thumbprint) bool {
+	for _, k := range s.Keys {
+		if k.Thumbprint != thumbprint {
+			continue
+		}
+		_, known := v.topology.Vault(k.Key.Host)
+		if !known || v.topology.MayUse(s.Name, k.Key) && !Unfit(v.topology, k.Key, v.now) {
+			return false
+		}
+	}
+	return true
+}
+
 // logFindings tells of each key once, with all the replicas whose logs need it.
 func (v *verifier) logFindings() {
 	needed := map[tde.Thumbprint][]string{}
 	for _, row := range v.result.Logs {
 		where := fmt.Sprintf("database %s on %s (%d)", row.Database, row.Server, row.Active)
 		needed[row.Thumbprint] = append(needed[row.Thumbprint], where)
-		if s, _ := v.topology.Server(row.Server); !row.OnServer && !row.Key.IsZero() {
-			v.fail(Finding{
-				Rule: RuleLogNeedsKey, Severity: Warning, Server: s.Name, Database: row.Database, Key: row.Key,
-				What:    fmt.Sprintf("key %s is needed by active VLFs of %s, which has not registered it", row.Key.Short(), where),
-				Cure:    "Register the key on the server again and keep it until the log has moved on.",
-				Command: RegisterCommand(s, row.Key),
-			})
+		s, _ := v.topology.Server(row.Server)
+		f := Finding{Rule: RuleLogNeedsKey, Severity: Warning, Server: s.Name, Database: row.Database, Key: row.Key}
+		switch {
+		case !row.OnServer && !row.Key.IsZero():
+			f.What = fmt.Sprintf("key %s is needed by active VLFs of %s, which has not registered it", row.Key.Short(), where)
+			f.Cure = "Register the key on the server again and keep it until the log has moved on."
+			f.Command = RegisterCommand(s, row.Key)
+			v.fail(f)
+		case row.OnServer && v.outOfUse(s, row.Thumbprint):
+			f.What = fmt.Sprintf("key %s is needed by active VLFs of %s, which has it registered and cannot use it", row.Key.Short(), where)
+			f.Cure = "Enable the key and let the server's identity use it until the log has moved on."
+			f.Command = az("keyvault", "key", "show", "--id", row.Key.String())
+			v.fail(f)
 		}
 	}
 	for _, row := range v.result.Logs {

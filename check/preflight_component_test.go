@@ -166,6 +166,18 @@ func accessCases() []preflightCase {
 				s.Revoke(first, "testanu2")
 			},
 		},
+		{
+			name: "the same material in a vault that the partner may use, and the key itself registered", rule: check.RuleMissingGrant, severity: check.Blocker, server: first, key: tdetest.Tey,
+			command: "az keyvault set-policy --object-id principal-of-" + first,
+			change: func(s *situation) {
+				copied := key("https://testcopy.vault.azure.net/keys/tey/1")
+				s.AddKey(copied, tdetest.Tey)
+				s.Grant(first, "testcopy")
+				s.Register(first, copied)
+				s.Register(first, key(tdetest.Tey))
+				s.Revoke(first, "testanu2")
+			},
+		},
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/crosskeys/crosskeys/tde"
 )
@@ -24,6 +25,15 @@ type replicaSet struct {
 // all are the set's replicas, the primary first.
 func (r replicaSet) all() []replica {
 	return append([]replica{r.Primary}, r.Secondaries...)
+}
+
+// servers are those of all().
+func (r replicaSet) servers() []string {
+	var names []string
+	for _, each := range r.all() {
+		names = append(names, each.Server)
+	}
+	return names
 }
 
 func (r replica) key() replica {
@@ -94,6 +104,60 @@ func sortedSets(sets map[replica]*replicaSet) []replicaSet {
 		return cmp.Or(cmp.Compare(a.Primary.Server, b.Primary.Server), cmp.Compare(a.Primary.Database, b.Primary.Database))
 	})
 	return list
+}
+
+// WrappingKey finds the registered key that wraps the DEK of a replica on
+// server at. The first holder is the server of the primary, the others are
+// those with a replica. The DEK shows no more than the key's thumbprint, which
+// copies of a key have too. Of several keys it is taken to be the primary's
+// protector, else the first that all holders can open, since a change that is
+// on its way began where they could; those of the replica's own server come
+// first.
+// Source: https://learn.microsoft.com/sql/relational-databases/system-dynamic-management-views/sys-dm-database-encryption-keys-transact-sql
+func WrappingKey(t tde.Topology, holders []string, at string, thumbprint tde.Thumbprint, now time.Time) (tde.KeyID, bool) {
+	if thumbprint == "" {
+		return tde.KeyID{}, false
+	}
+	if s, known := t.Server(holders[0]); known && !s.Protector.ServiceManaged() && protectorThumbprint(s) == thumbprint {
+		return s.Protector.Key, true
+	}
+	var candidates []tde.KeyID
+	add := func(s tde.Server) {
+		if id, held := heldKey(s, thumbprint); held {
+			candidates = append(candidates, id)
+		}
+		for _, k := range s.Keys {
+			if k.Thumbprint == thumbprint && !slices.Contains(candidates, k.Key) {
+				candidates = append(candidates, k.Key)
+			}
+		}
+	}
+	if s, known := t.Server(at); known {
+		add(s)
+	}
+	for _, s := range t.Servers {
+		add(s)
+	}
+	for _, id := range candidates {
+		if !slices.ContainsFunc(holders, func(name string) bool { return !opens(t, name, id, now) }) {
+			return id, true
+		}
+	}
+	if len(candidates) > 0 {
+		return candidates[0], true
+	}
+	return tde.KeyID{}, false
+}
+
+// opens reports whether the server can open what the key wraps: by the key
+// itself where it has registered that, else by any copy.
+func opens(t tde.Topology, server string, key tde.KeyID, now time.Time) bool {
+	s, _ := t.Server(server)
+	usable := func(id tde.KeyID) bool { return t.MayUse(s.Name, id) && !Unfit(t, id, now) }
+	if holds(s, key) {
+		return usable(key)
+	}
+	return slices.ContainsFunc(registeredIDs(s), func(id tde.KeyID) bool { return t.SameMaterial(id, key) && usable(id) })
 }
 
 // keyWithThumbprint finds a registered key by the thumbprint that wraps a DEK,

@@ -11,6 +11,7 @@ import (
 // protector of the server that is primary for it.
 type expectation struct {
 	primary    string
+	holders    []string // the servers with a replica, the primary's first
 	encryptor  string
 	thumbprint tde.Thumbprint // empty when not known
 }
@@ -36,7 +37,7 @@ func (v *verifier) set(set replicaSet) {
 // Source: https://learn.microsoft.com/azure/azure-sql/database/transparent-data-encryption-tde-overview
 func (v *verifier) expected(set replicaSet) expectation {
 	s, _ := v.topology.Server(set.Primary.Server)
-	want := expectation{primary: set.Primary.Server, encryptor: tde.EncryptorAsymmetricKey, thumbprint: protectorThumbprint(s)}
+	want := expectation{primary: set.Primary.Server, holders: set.servers(), encryptor: tde.EncryptorAsymmetricKey, thumbprint: protectorThumbprint(s)}
 	if !s.Protector.ServiceManaged() {
 		return want
 	}
@@ -112,7 +113,7 @@ func (v *verifier) judge(s tde.Server, d tde.Database, row *DatabaseRow, want ex
 		return NotRead
 	}
 	if e.EncryptorType != tde.EncryptorCertificate {
-		row.Key, _ = keyWithThumbprint(v.topology, s.Name, e.Thumbprint)
+		row.Key, _ = WrappingKey(v.topology, want.holders, s.Name, e.Thumbprint, v.now)
 	}
 	f.Key = row.Key
 	return v.compare(f, where, *row, want)

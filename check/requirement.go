@@ -18,7 +18,8 @@ type Requirement struct {
 	Key    tde.KeyID
 	// Exact asks for the key itself: it is the server's own protector, or the
 	// owner's protector rotates by itself. Otherwise any key of the same
-	// material serves.
+	// material serves, unless the server has registered the key itself: then it
+	// must be able to use that.
 	Exact bool
 	// Owners are the servers whose present or wanted protector the key is, or
 	// whose databases it now wraps; they must not be changed before it is met.
@@ -104,7 +105,7 @@ func (c *collector) wrapping(set replicaSet) {
 		if !held || d.Encryption == nil || !d.OwnKey.IsZero() || d.Encryption.EncryptorType != tde.EncryptorAsymmetricKey {
 			continue
 		}
-		key, found := keyWithThumbprint(c.topology, at.Server, d.Encryption.Thumbprint)
+		key, found := WrappingKey(c.topology, set.servers(), at.Server, d.Encryption.Thumbprint, c.now)
 		if !found {
 			continue
 		}

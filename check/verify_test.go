@@ -12,6 +12,12 @@ import (
 	"github.com/crosskeys/crosskeys/tde/tdetest"
 )
 
+// copyOfShared is the shared key's material in another vault.
+const copyOfShared = "https://testcopy.vault.azure.net/keys/shared/1"
+
+// copyOfSubham likewise.
+const copyOfSubham = "https://testcopy.vault.azure.net/keys/subham/1"
+
 // moved is the article's end: one key per region, all keys everywhere.
 func moved() *tdetest.World {
 	w := tdetest.Article()
@@ -263,6 +269,14 @@ func TestVerifyTellsWhichKeysTheLogsStillNeed(t *testing.T) {
 	}{
 		{"an old key that is registered", func(w *tdetest.World) { still(w, old, 2) }, check.RuleLogNeedsKey, check.Note, "Keep key testshared/shared/0c0ffee0… registered, enabled and permitted", 1},
 		{"an old key that the server has not registered", func(w *tdetest.World) { still(w, old, 1); w.Deregister(second, key(tdetest.Shared)) }, check.RuleLogNeedsKey, check.Warning, "Register the key on the server again", 1},
+		{"an old key that the server may not use any more", func(w *tdetest.World) { still(w, old, 1); w.Revoke(second, "testshared") }, check.RuleLogNeedsKey, check.Warning, "let the server's identity use it", 1},
+		{"an old key that the server may not use, while it has a copy", func(w *tdetest.World) {
+			still(w, old, 1)
+			w.Revoke(second, "testshared")
+			w.AddKey(key(copyOfShared), tdetest.Shared)
+			w.Grant(second, "testcopy")
+			w.Register(second, key(copyOfShared))
+		}, check.RuleLogNeedsKey, check.Note, "Keep key", 1},
 		{"a key that nobody knows", func(w *tdetest.World) { still(w, "AA", 1) }, check.RuleLogNeedsKey, check.Note, "register it again", 1},
 		{"an old key that no active file needs", func(w *tdetest.World) { still(w, old, 0) }, "", "", "", 0},
 		{"files that are not encrypted", func(w *tdetest.World) { still(w, "", 3) }, "", "", "", 0},
@@ -334,5 +348,29 @@ func TestWhyADatabaseWasNotAsked(t *testing.T) {
 	found = byRule(check.Verify(w.Topology, nil, tdetest.Now()).Findings, check.RuleEncryptionUnread)
 	if len(found) != 1 || !strings.Contains(found[0].What, "since it is Paused") {
 		t.Errorf("%+v", found)
+	}
+}
+
+// A partner that has registered the key itself and lost its right to it is not
+// helped by a copy; one that has only the copy is.
+func TestVerifyTakesNoCopyOfAKeyThatIsRegistered(t *testing.T) {
+	w := moved()
+	w.AddKey(key(copyOfSubham), tdetest.Subham)
+	w.Grant(second, "testcopy")
+	w.Register(second, key(copyOfSubham))
+	w.Revoke(second, "testprimarysubham")
+	v := check.Verify(w.Topology, nil, tdetest.Now())
+	found := byRule(v.Findings, check.RuleMissingGrant)
+	if v.OK || len(found) != 1 || found[0].Server != second || found[0].Key != key(tdetest.Subham) || !strings.Contains(found[0].What, "its copy testcopy/subham") {
+		t.Errorf("%+v", v.Findings)
+	}
+	for _, r := range v.Keys {
+		if r.Server == second && r.Key == key(tdetest.Subham) && (r.Via != r.Key || r.Usable || r.Verdict != check.Wrong) {
+			t.Errorf("%+v", r)
+		}
+	}
+	w.Deregister(second, key(tdetest.Subham))
+	if v := check.Verify(w.Topology, nil, tdetest.Now()); !v.OK {
+		t.Errorf("with the copy alone: %+v", v.Findings)
 	}
 }

@@ -34,6 +34,8 @@ const (
 	Revoke Kind = iota + 32
 	Disable
 	Deregister
+	// FlipByOther: somebody else sets a protector, which the service's guards
+	// allow in that moment.
 	FlipByOther
 )
 
@@ -71,7 +73,9 @@ func (c *Component) refused(s *State, a Action) bool {
 	case Deregister:
 		return c.cutOff(s, a.Server) || c.inUse(s, a.Server, a.Key)
 	case Flip:
-		return c.flipRefused(s, a)
+		return c.flipRefused(s, a, c.Partners[a.Server])
+	case FlipByOther:
+		return c.flipRefused(s, a, c.linkedNow(s, a.Server))
 	case Failover, PlannedFailover:
 		return !c.inStep(s, a.Server)
 	default:
@@ -96,7 +100,21 @@ func (c *Component) inUse(s *State, server Server, k Key) bool {
 	return c.Database.Exists && c.Database.Holders.Has(server) && (s.Wrap[server] == k || s.Protector[s.Primary] == k)
 }
 
-func (c *Component) flipRefused(s *State, a Action) bool {
+// linkedNow are the partners that the service asks for somebody else's change:
+// those that a link leads to as the roles are, not the other secondaries of the
+// same primary. Our own changes ask more of the plan, see Component.Partners,
+// since a failover may link any two.
+func (c *Component) linkedNow(s *State, server Server) Servers {
+	d := c.Database
+	if !d.Exists || !d.Holders.Has(server) || s.Primary == server {
+		return c.Partners[server]
+	}
+	return c.Partners[server]&^d.Holders | Servers(0).With(s.Primary)
+}
+
+// flipRefused asks the guards of a protector change; partners are those that
+// must have the key.
+func (c *Component) flipRefused(s *State, a Action, partners Servers) bool {
 	if c.cutOff(s, a.Server) {
 		return true
 	}
@@ -108,7 +126,7 @@ func (c *Component) flipRefused(s *State, a Action) bool {
 		return true
 	}
 	missing := false
-	c.Partners[a.Server].Each(func(p Server) { missing = missing || !c.opens(s, p, a.Key, a.Auto) })
+	partners.Each(func(p Server) { missing = missing || !c.opens(s, p, a.Key, a.Auto) })
 	return missing
 }
 
@@ -128,12 +146,11 @@ func (c *Component) apply(s State, a Action) State {
 		s.Coming[a.Server] = 0
 	case Register:
 		s.Registered[a.Server] = s.Registered[a.Server].With(a.Key)
-	case Flip, FlipByOther:
-		s.Protector[a.Server] = a.Key
-		s.Auto &^= 1 << a.Server
-		if a.Auto {
-			s.Auto = s.Auto.With(a.Server)
-		}
+	case Flip:
+		setProtector(&s, a)
+	case FlipByOther:
+		setProtector(&s, a)
+		s.Fault = uint8(a.Kind)
 	case Propagate:
 		c.propagate(&s)
 	case Follow:
@@ -148,6 +165,26 @@ func (c *Component) apply(s State, a Action) State {
 	default:
 	}
 	return s
+}
+
+func setProtector(s *State, a Action) {
+	s.Protector[a.Server] = a.Key
+	s.Auto &^= 1 << a.Server
+	if a.Auto {
+		s.Auto = s.Auto.With(a.Server)
+	}
+}
+
+// befalls reports whether a fault can happen in the state and changes anything.
+func (c *Component) befalls(s *State, a Action) bool {
+	if s.Fault != 0 {
+		return false
+	}
+	if a.Kind != FlipByOther {
+		return true
+	}
+	same := s.Protector[a.Server] == a.Key && s.Auto.Has(a.Server) == a.Auto
+	return !same && !c.refused(s, a)
 }
 
 // propagate wraps the primary's DEK by its server's protector; what wrapped it

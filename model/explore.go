@@ -17,10 +17,13 @@ type Exploration struct {
 	// Parallel lets steps that do not wait for each other be done in any
 	// order; else they are done in theirs. From a start that keeps the rules
 	// the order of grants and registrations makes no difference: they only add
-	// to what can be opened, and no protector changes before they are done.
+	// to what can be opened, and no protector changes before they are done. (A
+	// key takes the place of its copies where it is registered, but Azure
+	// registers only what the server can use.)
 	Parallel bool
 	// Faults are what may go wrong, once. What a fault itself takes away is not
-	// counted against the plan; what the plan then makes of it is.
+	// counted against the plan; what the plan then makes of it is. After a
+	// protector that somebody else sets the plan must reach its goal or stop.
 	Faults []Action
 	// Limit bounds the number of states; 0 for DefaultLimit.
 	Limit int
@@ -63,11 +66,12 @@ func Explore(e Exploration) Outcome {
 	}
 	alone.search()
 	for _, fault := range e.Faults {
-		excuse(alone.ignored, fault)
+		e.excuse(alone.ignored, fault)
 	}
 	x := newExplorer(e, alone.ignored)
 	x.search()
-	if x.out.Breach == nil && !x.out.Exhausted && len(e.Faults) == 0 {
+	takesAway := func(a Action) bool { return a.Kind != FlipByOther }
+	if x.out.Breach == nil && !x.out.Exhausted && !slices.ContainsFunc(e.Faults, takesAway) {
 		x.reaches()
 	}
 	for b := range alone.inherited {
@@ -94,16 +98,36 @@ type lack struct {
 	key    Key
 }
 
-// excuse adds what a fault itself takes away: it is not the plan's doing.
-func excuse(ignored map[lack]bool, fault Action) {
+// excuse adds what a fault itself takes away: it is not the plan's doing. Of a
+// protector that somebody else sets that is what the service does not ask for:
+// the other secondaries of the same primary.
+func (e *Exploration) excuse(ignored map[lack]bool, fault Action) {
 	switch fault.Kind {
 	case Revoke, Deregister:
-		ignored[lack{fault.Server, fault.Key}] = true
+		e.excuseAt(ignored, fault.Server, fault.Key)
 	case Disable:
 		for s := range Server(MaxServers) {
-			ignored[lack{s, fault.Key}] = true
+			e.excuseAt(ignored, s, fault.Key)
+		}
+	case FlipByOther:
+		if d := e.Component.Database; d.Exists && d.Holders.Has(fault.Server) && bits.OnesCount8(uint8(d.Holders)) > 2 {
+			(d.Holders &^ (1 << fault.Server)).Each(func(p Server) { ignored[lack{p, fault.Key}] = true })
 		}
 	default:
+	}
+}
+
+// excuseAt is for a key that a server loses, and with it what it opens by that
+// key: the keys of the same material that it never has itself.
+func (e *Exploration) excuseAt(ignored map[lack]bool, at Server, lost Key) {
+	for k := range Key(MaxKeys) {
+		itself := e.Start.Registered[at].Has(k)
+		for _, step := range e.Steps {
+			itself = itself || step.Kind == Register && step.Server == at && step.Key == k
+		}
+		if k == lost || e.Component.Same[lost].Has(k) && !itself {
+			ignored[lack{at, k}] = true
+		}
 	}
 }
 
@@ -217,11 +241,9 @@ func (x *explorer) expand(s State) bool {
 			return false
 		}
 	}
-	if s.Fault == 0 {
-		for _, a := range x.options.Faults {
-			if !x.visit(x.component.apply(s, a), a) {
-				return false
-			}
+	for _, a := range x.options.Faults {
+		if x.component.befalls(&s, a) && !x.visit(x.component.apply(s, a), a) {
+			return false
 		}
 	}
 	return true
@@ -313,7 +335,7 @@ func (x *explorer) reaches() {
 
 // quiet gives the state that follows when nobody but us acts; end says that
 // there is nothing more to do: all is done and settled, or we stop because
-// somebody else has changed the roles.
+// somebody else has changed the roles or a protector.
 func (x *explorer) quiet(s State) (next State, end bool) {
 	for _, a := range x.component.progress(&s) {
 		return x.component.apply(s, a), false
@@ -326,7 +348,7 @@ func (x *explorer) quiet(s State) (next State, end bool) {
 		case stopped:
 			return s, true
 		case refused:
-			return s, s.Rotated
+			return s, s.Rotated || s.Fault != 0
 		case waiting:
 			continue
 		case reached, able:
@@ -337,7 +359,9 @@ func (x *explorer) quiet(s State) (next State, end bool) {
 		s.Done |= 1 << i
 		return s, false
 	}
-	return s, s.Done == x.all && x.attained(&s)
+	// A protector that somebody else has set since its step was done is seen when
+	// all is verified, and the run stops.
+	return s, s.Done == x.all && (x.attained(&s) || s.Fault != 0)
 }
 
 // attained reports whether the protectors are as they are to be.

@@ -74,7 +74,7 @@ type Component struct {
 	Remember bool
 	// Strict has a server that has registered a key itself take no copy of it:
 	// that the service turns to another vault where it cannot use the key is no
-	// longer documented.
+	// longer documented. Plans are proved so; off, any copy serves.
 	Strict bool
 	// Database is the one that stands for its kind.
 	Database Database

@@ -20,6 +20,7 @@ var ErrTooLarge = errors.New("the component is too large to be proved")
 // belong to its numbers.
 type subject struct {
 	topology   tde.Topology
+	now        time.Time
 	servers    []string
 	keys       []tde.KeyID // a zero id is a version that does not exist yet
 	component  model.Component
@@ -41,7 +42,7 @@ type standing struct {
 }
 
 func newSubject(t tde.Topology, p Plan, now time.Time) (*subject, error) {
-	s := &subject{topology: t, successors: map[model.Key]model.Key{}}
+	s := &subject{topology: t, now: now, successors: map[model.Key]model.Key{}}
 	for _, server := range t.Servers {
 		s.servers = append(s.servers, server.Name)
 	}
@@ -50,7 +51,7 @@ func newSubject(t tde.Topology, p Plan, now time.Time) (*subject, error) {
 		return nil, fmt.Errorf("%w: %d servers of %d, %d keys of %d, %d steps of %d", ErrTooLarge,
 			len(s.servers), model.MaxServers, len(s.keys), model.MaxKeys, len(p.Steps), model.MaxSteps)
 	}
-	s.component.Servers, s.component.Keys = len(s.servers), len(s.keys)
+	s.component.Servers, s.component.Keys, s.component.Strict = len(s.servers), len(s.keys), true
 	s.relate()
 	s.begin(now)
 	s.aim(p)

@@ -74,7 +74,7 @@ func (m *maker) wayBack(s tde.Server) (string, bool) {
 	case !seen:
 		return fmt.Sprintf("no way back: the old key %s was not seen in its vault", old.Key.Short()), false
 	case !k.Latest:
-		return fmt.Sprintf("no way back: %s is not the newest version of its key, and Azure lets a protector return to no older one", old.Key.Short()), false
+		return fmt.Sprintf("no way back: %s is not the newest enabled version of its key, and Azure lets a protector return to no older one", old.Key.Short()), false
 	case check.Unfit(m.topology, old.Key, m.options.Now):
 		return fmt.Sprintf("no way back: the old key %s cannot be used as it is", old.Key.Short()), false
 	case !known || !v.SoftDelete || !v.PurgeProtection:

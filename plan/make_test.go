@@ -138,7 +138,7 @@ func TestHalfWayStartsPlanTheRest(t *testing.T) {
 	whole := mustMake(t, w, onePerRegion(), plan.Options{}).Steps
 	rest := article()
 	for i, step := range whole {
-		sim := simulator{World: w, now: tdetest.Now()}
+		sim := simulate(w)
 		if err := sim.do(step); err != nil {
 			t.Fatal(err)
 		}

@@ -129,6 +129,38 @@ func TestPlans(t *testing.T) {
 			},
 		},
 		{
+			name:    "a partner that has registered the key itself needs its grant, whatever its copy",
+			desired: plan.Desired{second: to(tdetest.Tey)},
+			options: plan.Options{Grant: true},
+			change:  copyBesideTheKey,
+			want: []string{
+				"1 Grant tdeprimarytest testanu2",
+				"2 Register tdesecondarytest tey",
+				"3 SetProtector tdesecondarytest tey after 1 2",
+				"4 VerifyEncryption after 3",
+			},
+		},
+		{
+			name:    "the key itself comes to a partner that had a copy of what wraps its replicas: with its grant",
+			desired: plan.Desired{first: {Key: key(tdetest.Subham), AutoRotation: flag(true)}},
+			options: plan.Options{Grant: true},
+			change: func(w *tdetest.World) {
+				*w = *moved()
+				w.Deregister(second, key(tdetest.Subham))
+				w.Revoke(second, "testprimarysubham")
+				copied := key("https://testcopy.vault.azure.net/keys/subham/1")
+				w.AddKey(copied, tdetest.Subham)
+				w.Grant(second, "testcopy")
+				w.Register(second, copied)
+			},
+			want: []string{
+				"1 Grant tdesecondarytest testprimarysubham",
+				"2 Register tdesecondarytest subham after 1",
+				"3 SetProtector tdeprimarytest subham auto after 2",
+				"4 VerifyEncryption after 3",
+			},
+		},
+		{
 			name:    "with auto-rotation the partner needs the key itself",
 			desired: plan.Desired{second: {Key: key(tdetest.Tey), AutoRotation: flag(true)}},
 			change:  copyOnFirst,
@@ -288,6 +320,14 @@ func copyOnFirst(w *tdetest.World) {
 	w.AddKey(copied, tdetest.Tey)
 	w.Grant(first, "testcopy")
 	w.Register(first, copied)
+}
+
+// copyBesideTheKey registers both tey and an imported copy of it on the first
+// server, which may use the copy only.
+func copyBesideTheKey(w *tdetest.World) {
+	copyOnFirst(w)
+	w.Register(first, key(tdetest.Tey))
+	w.Revoke(first, "testanu2")
 }
 
 // joinGroup makes a server the second partner of the article's group.

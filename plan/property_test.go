@@ -2,6 +2,7 @@ package plan_test
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 
@@ -139,21 +140,20 @@ func (s *scene) drawDesired(t *rapid.T) {
 }
 
 // reached reports what is missing when all steps are done.
-func (s scene) reached(w *tdetest.World) error {
-	for _, server := range w.Servers {
+func (s scene) reached(sim simulator) error {
+	for _, server := range sim.Servers {
 		before, _ := s.world.Server(server.Name)
 		target := check.Target(s.world.Topology, before, s.desired)
 		if check.Changes(server, target) {
 			return fmt.Errorf("the protector of %s is %s, not %s", server.Name, server.Protector.Key.Short(), target.Key.Short())
 		}
 	}
-	return simulator{World: w, now: tdetest.Now()}.rules()
+	return sim.rules()
 }
 
 // run carries out the steps in the given order.
 func (s scene) run(steps []plan.Step) error {
-	w := s.world.Clone()
-	sim := simulator{World: w, now: tdetest.Now()}
+	sim := simulate(s.world.Clone())
 	inOrder := sim.rules() == nil
 	for _, step := range steps {
 		if err := sim.do(step); err != nil {
@@ -163,7 +163,7 @@ func (s scene) run(steps []plan.Step) error {
 			return fmt.Errorf("after step %d the rules no longer hold: %w", step.Number, err)
 		}
 	}
-	return s.reached(w)
+	return s.reached(sim)
 }
 
 // anyOrder shuffles the steps as far as their dependencies allow.
@@ -241,8 +241,9 @@ func TestEveryInterruptedPlanIsResumedByItsRest(t *testing.T) {
 		order := anyOrder(t, p.Steps)
 		stop := rapid.IntRange(0, len(order)).Draw(t, "stop")
 		w := s.world.Clone()
+		sim := simulate(w)
 		for _, step := range order[:stop] {
-			if err := (simulator{World: w, now: tdetest.Now()}).do(step); err != nil {
+			if err := sim.do(step); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -279,8 +280,9 @@ func TestEveryPromisedWayBackIsOpen(t *testing.T) {
 			t.Skip("the plan is blocked")
 		}
 		w := s.world.Clone()
+		sim := simulate(w)
 		for _, step := range p.Steps {
-			if err := (simulator{World: w, now: tdetest.Now()}).do(step); err != nil {
+			if err := sim.do(step); err != nil {
 				t.Fatal(err)
 			}
 			if step.Kind != plan.SetProtector {
@@ -290,7 +292,7 @@ func TestEveryPromisedWayBackIsOpen(t *testing.T) {
 				Kind: plan.SetProtector, Server: step.Server, Key: step.PreState.Protector, AutoRotation: step.PreState.AutoRotation,
 				PreState: plan.PreState{Protector: step.Key, AutoRotation: step.AutoRotation},
 			}
-			err := simulator{World: w.Clone(), now: tdetest.Now()}.do(back)
+			err := simulator{World: w.Clone(), now: sim.now, wraps: maps.Clone(sim.wraps)}.do(back)
 			if step.WayBack != (err == nil) {
 				t.Fatalf("step %d promises a way back: %v; taking it: %v", step.Number, step.WayBack, err)
 			}

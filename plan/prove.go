@@ -123,7 +123,8 @@ const toleranceLimit = 5_000
 
 // Tolerate explores each fault that can befall the plan, once and at any
 // point: a right on a key is revoked, a key is disabled, a key is deregistered
-// by somebody else. It returns nil where there are too many states.
+// by somebody else, a protector is set by somebody else as far as the service
+// allows it. It returns nil where there are too many states.
 func Tolerate(t tde.Topology, p Plan, proof Proof, now time.Time) ([]Tolerance, error) {
 	if !proof.Proved || proof.States > toleranceLimit || len(proof.Inherited) > 0 {
 		return nil, nil
@@ -139,7 +140,8 @@ func Tolerate(t tde.Topology, p Plan, proof Proof, now time.Time) ([]Tolerance, 
 	return list, nil
 }
 
-// faults are those of keys that are protectors, or will be.
+// faults are those of keys that are protectors, or will be, and every protector
+// that somebody else might set.
 func (s *subject) faults() []model.Action {
 	var inUse model.Keys
 	for i := range s.servers {
@@ -162,6 +164,28 @@ func (s *subject) faults() []model.Action {
 				model.Action{Kind: model.Revoke, Server: server, Key: key, Step: -1},
 				model.Action{Kind: model.Deregister, Server: server, Key: key, Step: -1})
 		}
+	}
+	return append(list, s.flipsByOther()...)
+}
+
+// flipsByOther are the protectors that a server may be given by somebody else:
+// any key that it has registered or is to have, and its own certificate.
+func (s *subject) flipsByOther() []model.Action {
+	registered := s.start.Registered
+	for _, step := range s.steps {
+		if step.Kind == model.Register {
+			registered[step.Server] = registered[step.Server].With(step.Key)
+		}
+	}
+	var list []model.Action
+	for i := range s.servers {
+		server := model.Server(i)
+		for k := range s.keys {
+			if key := model.Key(k); registered[i].Has(key) {
+				list = append(list, model.Action{Kind: model.FlipByOther, Server: server, Key: key, Step: -1})
+			}
+		}
+		list = append(list, model.Action{Kind: model.FlipByOther, Server: server, Key: model.Certificate(server), Step: -1})
 	}
 	return list
 }

@@ -2,6 +2,7 @@ package plan_test
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/crosskeys/crosskeys/plan"
@@ -14,6 +15,54 @@ import (
 type simulator struct {
 	*tdetest.World
 	now time.Time
+	// wraps is the key that wraps the DEK of each replica; a world shows no more
+	// than its thumbprint.
+	wraps map[replica]tde.KeyID
+}
+
+type replica struct{ server, database string }
+
+// simulate begins in a world, and takes what wraps each DEK from it.
+func simulate(w *tdetest.World) simulator {
+	s := simulator{World: w, now: tdetest.Now(), wraps: map[replica]tde.KeyID{}}
+	for _, server := range w.Servers {
+		for _, d := range server.Databases {
+			holders := s.holders(server.Name, d.Name)
+			for _, at := range holders {
+				if e := s.AtDatabase(at, d.Name).Encryption; e.EncryptorType != tde.EncryptorCertificate {
+					s.wraps[replica{at, d.Name}] = s.wrapping(holders, at, e.Thumbprint)
+				}
+			}
+		}
+	}
+	return s
+}
+
+// holders are the servers with a replica of the database whose primary is on
+// the server, that one first; none where it is a secondary.
+func (s simulator) holders(server, database string) []string {
+	holders := []string{server}
+	for _, l := range s.Links {
+		if l.Primary == server && l.Database == database {
+			holders = append(holders, l.Secondary)
+		}
+		if l.Secondary == server && l.PartnerDatabase == database {
+			return nil
+		}
+	}
+	return holders
+}
+
+// settle lets every protector reach every DEK.
+func (s simulator) settle() {
+	s.Settle()
+	for _, server := range s.Servers {
+		for _, d := range server.Databases {
+			for _, at := range s.holders(server.Name, d.Name) {
+				s.wraps[replica{at, d.Name}] = server.Protector.Key
+			}
+		}
+	}
 }
 
 // usable: the identity has the rights and the key can be used at all.
@@ -31,15 +80,46 @@ func (s simulator) usable(server string, id tde.KeyID) bool {
 	return false
 }
 
-// opens: the server has a key of the material, registered and usable; exact
-// asks for the key itself.
-func (s simulator) opens(server string, material tde.Thumbprint, exact tde.KeyID) bool {
+// opens: the server has registered the key and can use it; or, unless exact
+// asks for the key itself, has not registered it and can use a registered copy.
+func (s simulator) opens(server string, id tde.KeyID, exact bool) bool {
+	copied := false
 	for _, k := range s.At(server).Keys {
-		if k.Thumbprint == material && (exact.IsZero() || k.Key == exact) && s.usable(server, k.Key) {
-			return true
+		if k.Key == id {
+			return s.usable(server, id)
+		}
+		copied = copied || k.Thumbprint == s.material(id) && s.usable(server, k.Key)
+	}
+	return copied && !exact
+}
+
+// wrapping reads which key wraps a replica's DEK. Of copies, which have one
+// thumbprint, it is the primary's protector; else the first that all holders can
+// open, beginning with those on the replica's own server.
+func (s simulator) wrapping(holders []string, at string, by tde.Thumbprint) tde.KeyID {
+	if p := s.At(holders[0]).Protector; !p.ServiceManaged() && s.material(p.Key) == by {
+		return p.Key
+	}
+	var all []tde.KeyID
+	for _, server := range slices.Concat([]tde.Server{*s.At(at)}, s.Servers) {
+		if p := server.Protector; !p.ServiceManaged() && s.material(p.Key) == by {
+			all = append(all, p.Key)
+		}
+		for _, k := range server.Keys {
+			if k.Thumbprint == by {
+				all = append(all, k.Key)
+			}
 		}
 	}
-	return false
+	for _, id := range all {
+		if !slices.ContainsFunc(holders, func(h string) bool { return !s.opens(h, id, false) }) {
+			return id
+		}
+	}
+	if len(all) > 0 {
+		return all[0]
+	}
+	return tde.KeyID{}
 }
 
 func (s simulator) material(id tde.KeyID) tde.Thumbprint {
@@ -52,15 +132,11 @@ func (s simulator) next(server string, p tde.Protector) error {
 	if p.ServiceManaged() {
 		return nil
 	}
-	if !s.opens(server, s.material(p.Key), p.Key) {
+	if !s.opens(server, p.Key, true) {
 		return fmt.Errorf("%s cannot use its own protector %s", server, p.Key.Short())
 	}
-	exact := tde.KeyID{}
-	if p.AutoRotation {
-		exact = p.Key
-	}
 	for _, partner := range s.Partners(server) {
-		if !s.opens(partner, s.material(p.Key), exact) {
+		if !s.opens(partner, p.Key, p.AutoRotation) {
 			return fmt.Errorf("SameKeyMaterialNotFoundOnRemoteServer: %s lacks %s of %s", partner, p.Key.Short(), server)
 		}
 	}
@@ -71,27 +147,15 @@ func (s simulator) next(server string, p tde.Protector) error {
 // wraps any replica can be opened by every server that holds one.
 func (s simulator) open(server string) error {
 	for _, d := range s.At(server).Databases {
-		holders := []string{server}
-		isPrimary := true
-		for _, l := range s.Links {
-			if l.Primary == server && l.Database == d.Name {
-				holders = append(holders, l.Secondary)
-			}
-			if l.Secondary == server && l.PartnerDatabase == d.Name {
-				isPrimary = false
-			}
-		}
-		if !isPrimary {
-			continue
-		}
+		holders := s.holders(server, d.Name)
 		for _, at := range holders {
-			e := s.AtDatabase(at, d.Name).Encryption
-			if e.EncryptorType == tde.EncryptorCertificate {
+			by := s.wraps[replica{at, d.Name}]
+			if by.IsZero() {
 				continue
 			}
 			for _, holder := range holders {
-				if !s.opens(holder, e.Thumbprint, tde.KeyID{}) {
-					return fmt.Errorf("%s cannot open %s, which is wrapped by %s on %s", holder, d.Name, e.Thumbprint.Short(), at)
+				if !s.opens(holder, by, false) {
+					return fmt.Errorf("%s cannot open %s, which is wrapped by %s on %s", holder, d.Name, by.Short(), at)
 				}
 			}
 		}
@@ -135,7 +199,7 @@ func (s simulator) do(step plan.Step) error {
 				return err
 			}
 		}
-		s.Settle()
+		s.settle()
 	case plan.PlannedFailover:
 		if err := s.rules(); err != nil {
 			return err

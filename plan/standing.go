@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/crosskeys/crosskeys/check"
 	"github.com/crosskeys/crosskeys/model"
 	"github.com/crosskeys/crosskeys/tde"
 )
@@ -44,8 +45,8 @@ func (s *subject) add(kind standing, name string) {
 func (s *subject) standingOf(primary model.Server, d tde.Database) standing {
 	kind := standing{primary: primary, database: model.Database{Exists: true, Group: -1}}
 	name := s.servers[primary]
-	kind.database.Holders = kind.database.Holders.With(primary)
-	kind.wrap[primary] = s.wrapping(primary, primary, d)
+	replicas := map[model.Server]tde.Database{primary: d}
+	holders := []string{name}
 	for _, l := range s.topology.Links {
 		if !strings.EqualFold(l.Primary, name) || !strings.EqualFold(l.Database, d.Name) {
 			continue
@@ -54,31 +55,31 @@ func (s *subject) standingOf(primary model.Server, d tde.Database) standing {
 		if !known {
 			continue
 		}
-		kind.database.Holders = kind.database.Holders.With(holder)
 		kind.database.Movable = true
 		kind.database.Group = s.group(l.Group)
-		replica, _ := s.topology.Servers[holder].Database(l.PartnerDatabase)
-		kind.wrap[holder] = s.wrapping(holder, primary, replica)
+		replicas[holder], _ = s.topology.Servers[holder].Database(l.PartnerDatabase)
+		holders = append(holders, s.servers[holder])
+	}
+	for at, replica := range replicas {
+		kind.database.Holders = kind.database.Holders.With(at)
+		kind.wrap[at] = s.wrapping(at, holders, replica)
 	}
 	return kind
 }
 
 // wrapping is the key that wraps the DEK of a replica, as it was read; else
-// the protector of its primary's server.
-func (s *subject) wrapping(at, primary model.Server, d tde.Database) model.Key {
+// the protector of its primary's server, which is the first of the holders.
+func (s *subject) wrapping(at model.Server, holders []string, d tde.Database) model.Key {
 	e := d.Encryption
+	primary, _ := s.server(holders[0])
 	switch {
 	case e == nil:
 		return s.start.Protector[primary]
 	case e.EncryptorType != tde.EncryptorAsymmetricKey:
 		return model.Certificate(primary)
 	}
-	for _, holder := range []model.Server{at, primary} {
-		for _, k := range s.topology.Servers[holder].Keys {
-			if k.Thumbprint == e.Thumbprint {
-				return s.key(k.Key, holder)
-			}
-		}
+	if key, found := check.WrappingKey(s.topology, holders, s.servers[at], e.Thumbprint, s.now); found {
+		return s.key(key, at)
 	}
 	return s.start.Protector[primary]
 }

@@ -131,7 +131,7 @@ func (n narrator) whyRefused(step model.Step) string {
 	if step.Kind == model.Failover {
 		return "a replica is not in step or does not open"
 	}
-	return fmt.Sprintf("not every server that is linked to %s has the key registered and usable by then, or it is not the newest version", n.servers[step.Server])
+	return fmt.Sprintf("not every server that is linked to %s has the key registered and usable by then, or it is not the newest enabled version", n.servers[step.Server])
 }
 
 // name is a key in words.

@@ -211,7 +211,7 @@ func keyState(key tde.VaultKey) string {
 		states[0] = "DISABLED"
 	}
 	if !key.Latest {
-		states = append(states, "not the newest version")
+		states = append(states, "not the newest enabled version")
 	}
 	if key.Expires != nil {
 		states = append(states, "expires "+key.Expires.UTC().Format("2006-01-02"))

@@ -73,7 +73,7 @@ func (p *printer) tolerances(list []plan.Tolerance) {
 		}
 	}
 	if len(list) > 0 && worse == 0 {
-		p.paragraph("  ", fmt.Sprintf("%d faults were explored too (a key disabled, a right revoked, a key deregistered by somebody else, at any point): none is made worse by the plan.", len(list)))
+		p.paragraph("  ", fmt.Sprintf("%d faults were explored too (a key disabled, a right revoked, a key deregistered or a protector set by somebody else, at any point): none is made worse by the plan.", len(list)))
 	}
 }
 
