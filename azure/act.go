@@ -28,6 +28,7 @@ type Accepted func(resumeToken, requestID string) error
 // RegisterKey puts a key among a server's keys. A key that is registered
 // already is no error, so it is safe to repeat.
 func (c *Cloud) RegisterKey(ctx context.Context, server tde.Server, key tde.KeyID, accepted Accepted) error {
+	ctx = InHand(ctx)
 	factory, err := c.sql(server.Subscription)
 	if err != nil {
 		return err
@@ -41,6 +42,7 @@ func (c *Cloud) RegisterKey(ctx context.Context, server tde.Server, key tde.KeyI
 // SetProtector makes a registered key the server's TDE protector, or the
 // service-managed key. The protector that is set already is no error.
 func (c *Cloud) SetProtector(ctx context.Context, server tde.Server, protector tde.Protector, accepted Accepted) error {
+	ctx = InHand(ctx)
 	factory, err := c.sql(server.Subscription)
 	if err != nil {
 		return err
@@ -59,6 +61,7 @@ func (c *Cloud) SetProtector(ctx context.Context, server tde.Server, protector t
 // PlannedFailover makes the server, which is a secondary of the group, its
 // primary, without data loss.
 func (c *Cloud) PlannedFailover(ctx context.Context, server tde.Server, group string, accepted Accepted) error {
+	ctx = InHand(ctx)
 	factory, err := c.sql(server.Subscription)
 	if err != nil {
 		return err
@@ -70,6 +73,7 @@ func (c *Cloud) PlannedFailover(ctx context.Context, server tde.Server, group st
 // GrantAccessPolicy adds get, wrapKey and unwrapKey on the vault's keys to
 // what the principal has already; it takes nothing away.
 func (c *Cloud) GrantAccessPolicy(ctx context.Context, vaultID, principal string) error {
+	ctx = InHand(ctx)
 	id, err := arm.ParseResourceID(vaultID)
 	if err != nil {
 		return fmt.Errorf("vault id %q: %w", vaultID, err)
@@ -102,6 +106,7 @@ const cryptoServiceEncryptionUser = "e147488a-f6f5-4113-8e2d-b22465e65bf6"
 // Encryption User on the vault. The assignment's name follows from both, so a
 // repeat is the same assignment.
 func (c *Cloud) AssignCryptoRole(ctx context.Context, vaultID, principal string) error {
+	ctx = InHand(ctx)
 	id, err := arm.ParseResourceID(vaultID)
 	if err != nil {
 		return fmt.Errorf("vault id %q: %w", vaultID, err)

@@ -24,7 +24,7 @@ type Config struct {
 	Credential     azcore.TokenCredential // nil: azidentity's default chain
 	Databases      DatabaseReader         // nil: the databases are not asked
 	Now            func() time.Time
-	Log            *slog.Logger
+	Log            *slog.Logger // nil: nobody is told; debug: waits for the throttling budget
 }
 
 // Cloud is a connection. It is safe for concurrent use.
@@ -45,7 +45,10 @@ func Connect(c Config) (*Cloud, error) {
 			return nil, fmt.Errorf("sign in: %w", err)
 		}
 	}
-	options.PerRetryPolicies = []policy.Policy{permitting{}}
+	budget := newBudget(c.Now, c.Log)
+	options.PerCallPolicies = []policy.Policy{numbering{budget}}
+	// Leave is asked last, after any waiting.
+	options.PerRetryPolicies = []policy.Policy{budget, permitting{}}
 	return &Cloud{config: c, cred: cred, arm: &arm.ClientOptions{ClientOptions: options, DisableRPRegistration: true}}, nil
 }
 

@@ -24,6 +24,7 @@ type ServiceError struct {
 	RequestID string
 	InPoll    bool // the call was accepted and its operation failed
 	Retryable bool // the same call may succeed later
+	NotSent   bool // the call was not made, and can have had no effect
 	// RetryAfter is how long the service asks to wait; 0 where it does not.
 	RetryAfter time.Duration
 	Hint       string
@@ -59,6 +60,11 @@ func serviceError(op, server string, key tde.KeyID, err error) error {
 		return nil
 	}
 	failure := &ServiceError{Op: op, Server: server, Key: key, Err: err}
+	if held, is := errors.AsType[*BudgetError](err); is {
+		failure.Retryable, failure.RetryAfter, failure.Hint = true, held.Wait, held.hint()
+		failure.NotSent = held.Change && !held.Attempted
+		return failure
+	}
 	answer, answered := errors.AsType[*azcore.ResponseError](err)
 	if !answered {
 		failure.Hint = "check the network, the proxy and the sign-in (az account show)"

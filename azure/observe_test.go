@@ -12,6 +12,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/keyvault/armkeyvault"
+	"github.com/Azure/azure-sdk-for-go/sdk/security/keyvault/azkeys"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/crosskeys/crosskeys/azure"
@@ -152,6 +153,58 @@ func TestWantedKeysAreReadWithTheirVaults(t *testing.T) {
 	}
 	if len(got.Unread) == 0 || !strings.Contains(got.Unread[0].What+got.Unread[len(got.Unread)-1].What, "nowhere") {
 		t.Errorf("what could not be read is not told: %+v", got.Unread)
+	}
+}
+
+// The latest version is the newest enabled one, for the tool as for the lab.
+func TestTheLatestVersionIsTheNewestEnabledOne(t *testing.T) {
+	c, l := connect(t, lab.SeedOptions{})
+	older, err := tde.ParseKeyID(lab.ArticlePrimaryKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	credential, err := l.Credential(cloud.AzurePublic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	options := azkeys.ClientOptions{ClientOptions: l.ClientOptions(cloud.AzurePublic).ClientOptions}
+	keys, err := azkeys.NewClient("https://"+older.Host, credential, &options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rotate := func() tde.KeyID {
+		t.Helper()
+		rotated, err := keys.RotateKey(t.Context(), older.Name, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return tde.KeyID{Host: older.Host, Name: older.Name, Version: rotated.Key.KID.Version()}
+	}
+	middle, newest := rotate(), rotate()
+	for _, step := range []struct {
+		what   string
+		key    tde.KeyID
+		enable bool
+		want   tde.KeyID
+	}{
+		{"the newest is disabled", newest, false, middle},
+		{"the one before it too", middle, false, older},
+		{"all are", older, false, tde.KeyID{}},
+		{"the newest is enabled again", newest, true, newest},
+		{"and the one before it", middle, true, newest},
+	} {
+		if _, err := keys.UpdateKey(t.Context(), step.key.Name, step.key.Version, azkeys.UpdateKeyParameters{KeyAttributes: &azkeys.KeyAttributes{Enabled: &step.enable}}, nil); err != nil {
+			t.Fatal(err)
+		}
+		got, err := c.Observe(t.Context(), azure.Target{Name: lab.ArticlePrimary, Keys: []tde.KeyID{older, middle, newest}})
+		if err != nil || len(got.Unread) > 0 {
+			t.Fatal(err, got.Unread)
+		}
+		for _, key := range []tde.KeyID{older, middle, newest} {
+			if read, found := got.Key(key); !found || read.Latest != (key == step.want) {
+				t.Errorf("%s: %s is shown as %+v, and %s is the latest", step.what, key.Short(), read, step.want.Short())
+			}
+		}
 	}
 }
 

@@ -21,6 +21,7 @@ const (
 
 // Resume follows an operation that an earlier process began to its end.
 func (c *Cloud) Resume(ctx context.Context, server tde.Server, operation Operation, token string) error {
+	ctx = InHand(ctx)
 	factory, err := c.sql(server.Subscription)
 	if err != nil {
 		return err

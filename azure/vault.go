@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/arm"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/keyvault/armkeyvault"
@@ -161,7 +162,7 @@ func (o *observation) addPolicyGrants(vault tde.Vault, v armkeyvault.Vault) {
 }
 
 // readKey reads a key version as its vault shows it, and whether it is the
-// newest of its key.
+// newest enabled one of its key.
 func (o *observation) readKey(ctx context.Context, key tde.KeyID) error {
 	client, err := azkeys.NewClient("https://"+key.Host, o.cloud.cred, &azkeys.ClientOptions{ClientOptions: o.cloud.arm.ClientOptions})
 	if err != nil {
@@ -179,17 +180,43 @@ func (o *observation) readKey(ctx context.Context, key tde.KeyID) error {
 		return serviceError("read key", "", key, err)
 	}
 	read := vaultKeyOf(key, answer.KeyBundle)
-	newest, err := tde.ParseKeyID(kid(latest.KeyBundle))
-	read.Latest = err == nil && strings.EqualFold(newest.Version, key.Version)
+	newest := versionOf(latest.KeyBundle)
+	if read.Enabled && (latest.Attributes == nil || !truth(latest.Attributes.Enabled)) {
+		newest, err = newestEnabled(ctx, client, key)
+	}
+	read.Latest = read.Enabled && err == nil && strings.EqualFold(newest, key.Version)
 	o.topology.Keys = append(o.topology.Keys, read)
-	return nil
+	return err
 }
 
-func kid(bundle azkeys.KeyBundle) string {
-	if bundle.Key == nil {
+// newestEnabled finds a key's newest enabled version in the list of its
+// versions, for a key whose newest version is disabled: that is what a vault
+// gives for the key without a version. A vault tells the time of a version's
+// creation in whole seconds; of two within one, the one that is listed later
+// counts as the newer.
+func newestEnabled(ctx context.Context, client *azkeys.Client, key tde.KeyID) (string, error) {
+	items, err := all(ctx, client.NewListKeyPropertiesVersionsPager(key.Name, nil),
+		func(p azkeys.ListKeyPropertiesVersionsResponse) []*azkeys.KeyProperties { return p.Value })
+	if err != nil {
+		return "", serviceError("list versions of key", "", key.WithoutVersion(), err)
+	}
+	version, created := "", time.Time{}
+	for _, item := range items {
+		a := item.Attributes
+		if item.KID == nil || a == nil || !truth(a.Enabled) || a.Created == nil || a.Created.Before(created) {
+			continue
+		}
+		version, created = item.KID.Version(), *a.Created
+	}
+	return version, nil
+}
+
+// versionOf is a key's version; empty where the vault names none.
+func versionOf(bundle azkeys.KeyBundle) string {
+	if bundle.Key == nil || bundle.Key.KID == nil {
 		return ""
 	}
-	return text(bundle.Key.KID)
+	return bundle.Key.KID.Version()
 }
 
 func vaultKeyOf(id tde.KeyID, bundle azkeys.KeyBundle) tde.VaultKey {

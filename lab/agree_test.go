@@ -326,7 +326,7 @@ func walk(t *testing.T, seed uint64) tally {
 	}()
 	w := &walker{azure: clients(t, l, cloud.AzurePublic), walkTemplate: template, seed: seed, random: random, enabled: 1<<walkKeys - 1, did: tally{}}
 	for _, d := range w.databases {
-		state := model.State{Primary: d.holders[0], Latest: w.enabled &^ (1 << keyB1)}
+		state := model.State{Primary: d.holders[0], Latest: w.latest()}
 		for s := range w.servers {
 			state.Protector[s] = model.Certificate(model.Server(s))
 		}
@@ -526,6 +526,14 @@ func (w *walker) policy(kind armkeyvault.AccessPolicyUpdateKind, server model.Se
 	return err
 }
 
+// latest are the newest enabled versions of their keys.
+func (w *walker) latest() model.Keys {
+	if w.enabled.Has(keyB2) {
+		return w.enabled &^ (1 << keyB1)
+	}
+	return w.enabled
+}
+
 // enable switches a key on or off.
 func (w *walker) enable(key model.Key, on bool) {
 	if on {
@@ -533,6 +541,9 @@ func (w *walker) enable(key model.Key, on bool) {
 	} else {
 		w.enabled &^= 1 << key
 		w.act(model.Action{Kind: model.Disable, Key: key})
+	}
+	for i := range w.states {
+		w.states[i].Latest = w.latest()
 	}
 	for s := range w.servers {
 		if on && w.granted[s].Has(key) {

@@ -241,51 +241,9 @@ func (d *deaf) Write(body []byte) (int, error) { return len(body), nil }
 // WriteHeader takes the status.
 func (d *deaf) WriteHeader(int) {}
 
-// throttled answers a call that is over the limits in force, and gives nil
-// then; else it gives the writer to go on with.
-func (l *Lab) throttled(w http.ResponseWriter, r *http.Request) http.ResponseWriter {
-	principal := l.principalOf(r)
-	wait, left := l.faults.Throttled(principal, r.Method)
-	if wait == 0 && left < 0 {
-		return w
-	}
-	if wait > 0 {
-		seconds := int64((wait + time.Second - 1) / time.Second)
-		refusal := arm.Refuse(http.StatusTooManyRequests, "SubscriptionRequestsThrottled",
-			"Number of '%s' requests for subscription '%s' actor '%s' exceeded. Please try again after '%d' seconds after additional tokens are available. Refer to https://aka.ms/arm-throttling for additional information.",
-			kindOf(r.Method), SubscriptionID, principal, seconds)
-		l.refuse(&remaining{ResponseWriter: w, method: r.Method, left: max(left, 0)}, r, refusal, wait)
-		return nil
-	}
-	return &remaining{ResponseWriter: w, method: r.Method, left: left}
-}
-
 // vaultAudiences are the resources for which vaults take tokens.
 // Source: https://learn.microsoft.com/azure/key-vault/general/authentication-requests-and-responses
 var vaultAudiences = []string{"https://vault.azure.net", "https://vault.usgovcloudapi.net", "https://vault.azure.cn", "https://vault.microsoftazure.de"}
-
-func kindOf(method string) string {
-	switch method {
-	case http.MethodGet, http.MethodHead:
-		return "read"
-	case http.MethodDelete:
-		return "delete"
-	}
-	return "write"
-}
-
-// remaining says truly how many calls of its kind the caller has left.
-type remaining struct {
-	http.ResponseWriter
-	method string
-	left   int
-}
-
-// WriteHeader sets the header before the status is out.
-func (w *remaining) WriteHeader(status int) {
-	w.Header().Set("x-ms-ratelimit-remaining-subscription-"+kindOf(w.method)+"s", fmt.Sprint(w.left))
-	w.ResponseWriter.WriteHeader(status)
-}
 
 // principalOf is the object id of a call's caller, of Resource Manager or of a
 // vault; empty when its token is not good.

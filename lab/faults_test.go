@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -224,6 +225,9 @@ func TestThrottlingByTheDocumentedBuckets(t *testing.T) {
 	if got := header.Get("x-ms-ratelimit-remaining-subscription-deletes"); status != 204 || got != "199" {
 		t.Fatalf("%d, %s left", status, got)
 	}
+	if got := header.Get("x-ms-ratelimit-remaining-subscription-global-deletes"); got != "2999" {
+		t.Fatalf("%s left to all principals together", got)
+	}
 	for range 400 {
 		status, header, body := deleteOne()
 		if status != 429 {
@@ -239,6 +243,46 @@ func TestThrottlingByTheDocumentedBuckets(t *testing.T) {
 		return
 	}
 	t.Fatal("no call of 400 was throttled")
+}
+
+func TestLimitsOfTheTenantAreToldAsSuch(t *testing.T) {
+	t.Parallel()
+	a := article(t, lab.Options{}, lab.SeedOptions{})
+	a.faults("arm: throttle")
+	answer, err := a.cred.GetToken(t.Context(), policy.TokenRequestOptions{Scopes: []string{"https://management.azure.com/.default"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	left := func(path string) map[string]string {
+		t.Helper()
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://management.azure.com"+path+"?api-version=2022-12-01", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Authorization", "Bearer "+answer.Token)
+		response, err := a.lab.HTTPClient().Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = response.Body.Close() }()
+		told := map[string]string{}
+		for name := range response.Header {
+			if limited, is := strings.CutPrefix(name, "X-Ms-Ratelimit-Remaining-"); is {
+				told[limited] = response.Header.Get(name)
+			}
+		}
+		return told
+	}
+	for range 3 {
+		_ = left("/subscriptions/" + strings.ToUpper(lab.SubscriptionID))
+	}
+	if diff := cmp.Diff(map[string]string{"Tenant-Reads": "249", "Tenant-Global-Reads": "3749"}, left("/subscriptions")); diff != "" {
+		t.Error(diff)
+	}
+	got := left("/subscriptions/" + lab.SubscriptionID)
+	if n, err := strconv.Atoi(got["Subscription-Reads"]); err != nil || n < 246 || n > 249 || len(got) != 2 || got["Subscription-Global-Reads"] == "16499" {
+		t.Error(got)
+	}
 }
 
 func TestAVaultRefusesClientsAndServersAlike(t *testing.T) {

@@ -195,7 +195,7 @@ func (l *Lab) build() error {
 	l.sql = sqlserver.New(sqlserver.Options{
 		Store: l.store, Sealer: l.sealer, Clock: l.clock, Latency: l.options.Latency, Operations: l.operations,
 		Principals: l.entra, Identities: identityFinder{l.identity}, Vault: sqlserver.NewKeyVault(l.entra, &innerTransport{lab: l}),
-		TenantID: TenantID, NewID: uuid.NewString, Random: rand.Reader, Log: l.log, FreeSecondaryFlip: l.options.FreeSecondaryFlip, Outage: l.outage(),
+		NewestEnabled: l.keyvault.NewestEnabled, TenantID: TenantID, NewID: uuid.NewString, Random: rand.Reader, Log: l.log, FreeSecondaryFlip: l.options.FreeSecondaryFlip, Outage: l.outage(),
 		Dir: filepath.Join(l.dir, "sql"), BackupDir: filepath.Join(l.dir, "backup"), NoSync: l.temporary,
 	})
 	if err := l.newMonitor(); err != nil {

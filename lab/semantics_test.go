@@ -149,6 +149,46 @@ func TestOlderVersionIsRefused(t *testing.T) {
 	refusedIn(t, a.setProtector(lab.ArticlePrimary, lab.ArticlePrimaryKey), "OldGenerationOfAKVKeyBeingUsedError", true)
 }
 
+// "The latest version" is the newest enabled one.
+func TestAnOlderVersionIsTakenWhileTheNewestIsDisabled(t *testing.T) {
+	t.Parallel()
+	a := article(t, lab.Options{}, lab.SeedOptions{})
+	key := id(t, lab.ArticlePrimaryKey)
+	rotated, err := a.keys(key).RotateKey(t.Context(), key.Name, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	newest := string(*rotated.Key.KID)
+	for _, version := range []string{lab.ArticlePrimaryKey, newest} {
+		for _, server := range []string{lab.ArticlePrimary, lab.ArticleSecondary} {
+			if err := a.register(server, version); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	refusedIn(t, a.setProtector(lab.ArticlePrimary, lab.ArticlePrimaryKey), "OldGenerationOfAKVKeyBeingUsedError", true)
+	a.enable(newest, false)
+	if shown, err := a.keys(key).GetKey(t.Context(), key.Name, "", nil); err != nil || string(*shown.Key.KID) != newest || *shown.Attributes.Enabled {
+		t.Fatalf("a vault shows %+v for the key without a version, %v", shown.Attributes, err)
+	}
+	refusedIn(t, a.setProtector(lab.ArticlePrimary, newest), "AzureKeyVaultKeyDisabled", true)
+	if err := a.setProtector(lab.ArticlePrimary, lab.ArticlePrimaryKey); err != nil {
+		t.Fatalf("the newest enabled version: %v", err)
+	}
+	if err := a.setProtector(lab.ArticleSecondary, lab.ArticlePrimaryKey); err != nil {
+		t.Fatalf("the newest enabled version, at the secondary: %v", err)
+	}
+	a.wrappedBy(lab.ArticlePrimaryKey)
+	if err := a.setProtector(lab.ArticlePrimary, lab.ArticleSharedKey); err != nil {
+		t.Fatal(err)
+	}
+	a.enable(newest, true)
+	refusedIn(t, a.setProtector(lab.ArticlePrimary, lab.ArticlePrimaryKey), "OldGenerationOfAKVKeyBeingUsedError", true)
+	if err := a.setProtector(lab.ArticlePrimary, newest); err != nil {
+		t.Fatalf("the newest version, enabled again: %v", err)
+	}
+}
+
 func TestKeyThatTheServerMayNotUseIsRefused(t *testing.T) {
 	t.Parallel()
 	a := article(t, lab.Options{}, lab.SeedOptions{WithoutGrants: true})
@@ -280,8 +320,14 @@ func TestGrantTakesTenMinutesOnAzuresClock(t *testing.T) {
 
 func (a *azure) disableSharedKey() {
 	a.t.Helper()
-	k := id(a.t, lab.ArticleSharedKey)
-	if _, err := a.keys(k).UpdateKey(a.t.Context(), k.Name, k.Version, azkeys.UpdateKeyParameters{KeyAttributes: &azkeys.KeyAttributes{Enabled: to.Ptr(false)}}, nil); err != nil {
+	a.enable(lab.ArticleSharedKey, false)
+}
+
+// enable enables a key version, or disables it.
+func (a *azure) enable(uri string, enabled bool) {
+	a.t.Helper()
+	k := id(a.t, uri)
+	if _, err := a.keys(k).UpdateKey(a.t.Context(), k.Name, k.Version, azkeys.UpdateKeyParameters{KeyAttributes: &azkeys.KeyAttributes{Enabled: &enabled}}, nil); err != nil {
 		a.t.Fatal(err)
 	}
 }

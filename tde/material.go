@@ -2,8 +2,8 @@ package tde
 
 import "strings"
 
-// Newest finds the newest version of the key that id names, with or without a
-// version. A protector can only be set to that one.
+// Newest finds the newest enabled version of the key that id names, with or
+// without a version. A protector can only be set to that one.
 // Source: https://learn.microsoft.com/azure/azure-sql/database/transparent-data-encryption-byok-overview
 func (t Topology) Newest(id KeyID) (VaultKey, bool) {
 	for _, k := range t.Keys {

@@ -176,7 +176,7 @@ type VaultKey struct {
 	Expires       *time.Time `json:"expires,omitempty"`
 	Operations    []string   `json:"keyOps"`
 	RecoveryLevel string     `json:"recoveryLevel"`
-	Latest        bool       `json:"latest"` // the newest version of its key
+	Latest        bool       `json:"latest"` // the newest enabled version of its key
 	// Material is the SHA-256 of the public key, in hexadecimal: equal for
 	// equal material, whatever the vault. It is not the service's thumbprint.
 	Material string `json:"material"`

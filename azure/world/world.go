@@ -26,21 +26,22 @@ func (w *World) Observe(ctx context.Context) (tde.Topology, error) {
 	return t, callError(err)
 }
 
-// ReadProtector reads a server's active protector.
+// ReadProtector reads a server's active protector. What is read for a step does
+// not wait for what is read of the whole component.
 func (w *World) ReadProtector(ctx context.Context, server tde.Server) (tde.Protector, error) {
-	protector, err := w.Cloud.ReadProtector(ctx, server)
+	protector, err := w.Cloud.ReadProtector(azure.InHand(ctx), server)
 	return protector, callError(err)
 }
 
 // ReadKeys reads a server's registered keys.
 func (w *World) ReadKeys(ctx context.Context, server tde.Server) ([]tde.ServerKey, error) {
-	keys, err := w.Cloud.ReadKeys(ctx, server)
+	keys, err := w.Cloud.ReadKeys(azure.InHand(ctx), server)
 	return keys, callError(err)
 }
 
 // ReadGroup reads a failover group from all its members.
 func (w *World) ReadGroup(ctx context.Context, group tde.FailoverGroup, servers []tde.Server) (tde.FailoverGroup, []tde.ReplicationLink, error) {
-	read, links, err := w.ReadFailoverGroup(ctx, group, servers)
+	read, links, err := w.ReadFailoverGroup(azure.InHand(ctx), group, servers)
 	return read, links, callError(err)
 }
 
@@ -109,6 +110,6 @@ func callError(err error) error {
 	}
 	return &run.CallError{
 		Code: service.Code, Status: service.Status, Message: service.Message, RequestID: service.RequestID, Hint: service.Hint,
-		InPoll: service.InPoll, Lost: service.Status == 0, Retryable: service.Retryable, RetryAfter: service.RetryAfter, Err: err,
+		InPoll: service.InPoll, Lost: service.Status == 0 && !service.NotSent, Retryable: service.Retryable, RetryAfter: service.RetryAfter, Err: err,
 	}
 }

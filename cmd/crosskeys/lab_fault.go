@@ -66,10 +66,40 @@ func readText(in io.Reader, name string) (string, error) {
 	return string(text), nil
 }
 
-// changeFaults has the lab take a text, once it is known to be one.
-func changeFaults(command *cobra.Command, dir, text string, add bool) error {
+// checkFaults reports what in a text is no fault.
+func checkFaults(text string) error {
 	if _, err := fault.Parse(text); err != nil {
 		return &verbError{code: exitUsage, err: err, hint: "docs/faults.md has the language of faults"}
+	}
+	return nil
+}
+
+// faultsGiven reads a text of faults as it is given for a lab that starts: a
+// file's name, - or the text itself. An empty one clears what an earlier lab
+// left.
+func faultsGiven(in io.Reader, given string) (string, error) {
+	text := given
+	if _, err := os.Stat(given); given == "-" || err == nil {
+		if text, err = readText(in, given); err != nil {
+			return "", &verbError{code: exitUsage, err: err, hint: "give a file, or the faults themselves; docs/faults.md has the language of faults"}
+		}
+	}
+	if err := checkFaults(text); err != nil {
+		return "", err
+	}
+	if strings.TrimSpace(text) == "" {
+		return noFaults, nil
+	}
+	return text, nil
+}
+
+// noFaults is a text that has no fault in it, and is not empty.
+const noFaults = "# none\n"
+
+// changeFaults has the lab take a text, once it is known to be one.
+func changeFaults(command *cobra.Command, dir, text string, add bool) error {
+	if err := checkFaults(text); err != nil {
+		return err
 	}
 	remote, err := findLab(command, dir)
 	if err != nil {

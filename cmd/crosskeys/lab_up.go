@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -28,14 +29,23 @@ type labUp struct {
 	proxy      string
 	sql        string
 	freeFlip   bool
+	faults     string // a file, - or a text, as it was given
+	faultText  string // what was read of it
 }
 
 func newLabUp(dir *string) *cobra.Command {
 	up := labUp{dir: dir}
 	command := &cobra.Command{
 		Use: "up", Short: "Start the lab in the background", Args: cobra.NoArgs,
+		Long: `Starts the lab on its state folder and returns when it answers.
+
+With --faults accidents happen from its first moment on: a text of faults, or a
+file that holds one, or - for standard input. They take the place of those that
+an earlier lab on the folder left; docs/faults.md has the language.`,
 		Example: `  crosskeys lab up
   crosskeys lab up --latency azure --speed 10
+  crosskeys lab up --faults accidents.txt
+  crosskeys lab up --faults 'arm: throttle'
   crosskeys lab up --foreground`,
 		RunE: func(command *cobra.Command, _ []string) error { return up.run(command) },
 	}
@@ -46,6 +56,7 @@ func newLabUp(dir *string) *cobra.Command {
 	flags.StringVar(&up.https, "https-addr", "", "loopback address of the TLS port (default a free one)")
 	flags.StringVar(&up.proxy, "proxy-addr", "", "loopback address of the proxy (default a free one)")
 	flags.StringVar(&up.sql, "sql-addr", "", "loopback address of the SQL port (default a free one)")
+	flags.StringVar(&up.faults, "faults", "", "faults in force from the start: a text, a file that holds one, or - for standard input")
 	flags.BoolVar(&up.freeFlip, "free-secondary-flip", false, "let a geo-secondary take a protector that its primary has not registered")
 	return command
 }
@@ -55,10 +66,21 @@ func (u labUp) run(command *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	if command.Flags().Changed("faults") {
+		if u.faultText, err = faultsGiven(command.InOrStdin(), u.faults); err != nil {
+			return err
+		}
+	}
 	if u.foreground {
 		return u.serve(command.Context(), dir, command.ErrOrStderr())
 	}
 	if remote, err := lab.Find(command.Context(), dir); err == nil {
+		if u.faultText != "" {
+			return &verbError{
+				code: exitUsage, err: fmt.Errorf("the lab runs already (process %d), and --faults is for one that starts", remote.Access.PID),
+				hint: "crosskeys lab fault set FILE puts faults in force now; crosskeys lab down ends the lab",
+			}
+		}
 		_, err = fmt.Fprintf(command.OutOrStdout(), "the lab runs already: %s, proxy %s (process %d)\n", remote.Access.BaseURL, remote.Access.ProxyURL, remote.Access.PID)
 		return err
 	}
@@ -73,7 +95,8 @@ func (u labUp) serve(ctx context.Context, dir string, talk io.Writer) error {
 	}
 	running, err := lab.Start(ctx, lab.Options{
 		Dir: dir, HTTPSAddr: u.https, ProxyAddr: u.proxy, SQLAddr: u.sql, Latency: profile, FreeSecondaryFlip: u.freeFlip,
-		Log: slog.New(slog.NewTextHandler(talk, nil)),
+		Faults: u.faultText,
+		Log:    slog.New(slog.NewTextHandler(talk, nil)),
 	})
 	if err != nil {
 		return err
@@ -112,9 +135,15 @@ func (u labUp) background(command *cobra.Command, dir string) error {
 		return fmt.Errorf("start the lab: %w", err)
 	}
 	defer func() { _ = logFile.Close() }()
-	//nolint:noctx // the lab outlives this command
-	process := exec.Command(self, "lab", "up", "--foreground", "--dir", dir, "--latency", u.latency, "--speed", fmt.Sprint(u.speed),
-		"--https-addr", u.https, "--proxy-addr", u.proxy, "--sql-addr", u.sql, fmt.Sprintf("--free-secondary-flip=%t", u.freeFlip))
+	args := []string{
+		"lab", "up", "--foreground", "--dir", dir, "--latency", u.latency, "--speed", fmt.Sprint(u.speed),
+		"--https-addr", u.https, "--proxy-addr", u.proxy, "--sql-addr", u.sql, fmt.Sprintf("--free-secondary-flip=%t", u.freeFlip),
+	}
+	if u.faultText != "" {
+		args = append(args, "--faults", "-")
+	}
+	process := exec.Command(self, args...) //nolint:noctx // the lab outlives this command
+	process.Stdin = strings.NewReader(u.faultText)
 	process.Stdout, process.Stderr = logFile, logFile
 	process.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := process.Start(); err != nil {

@@ -3,6 +3,7 @@ package fault_test
 import (
 	"errors"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -152,7 +153,7 @@ func TestARateIsHeld(t *testing.T) {
 	s.Replace(parse(t, "arm: 429 rate 20/s"))
 	let := 0
 	for range 100 {
-		if wait, _ := s.Throttled("me", http.MethodGet); wait == 0 {
+		if s.Throttled(fault.Caller{Principal: "me"}, http.MethodGet).Wait == 0 {
 			let++
 		}
 		clock.at = clock.at.Add(10 * time.Millisecond)
@@ -165,32 +166,58 @@ func TestARateIsHeld(t *testing.T) {
 func TestThrottling(t *testing.T) {
 	clock := &stopped{at: time.Unix(1e9, 0)}
 	s := fault.NewSet(clock.now)
-	if wait, left := s.Throttled("me", http.MethodGet); wait != 0 || left != -1 {
-		t.Errorf("without a rule: %s %d", wait, left)
+	me := fault.Caller{Principal: "me", Scope: "s"}
+	if got := s.Throttled(me, http.MethodGet); got != (fault.Allowance{Left: -1, Global: -1}) {
+		t.Errorf("without a rule: %+v", got)
 	}
 	s.Replace(parse(t, "arm: throttle"))
-	for range 200 {
-		if wait, _ := s.Throttled("me", http.MethodPut); wait != 0 {
-			t.Fatal("throttled within the bucket")
+	for n := range 200 {
+		if got := s.Throttled(me, http.MethodPut); got != (fault.Allowance{Left: 199 - n, Global: 2999 - n}) {
+			t.Fatalf("call %d within the bucket: %+v", n+1, got)
 		}
 	}
-	if wait, left := s.Throttled("me", http.MethodPut); wait != 100*time.Millisecond || left != 0 {
-		t.Errorf("beyond the bucket: %s %d", wait, left)
+	if got := s.Throttled(me, http.MethodPut); got != (fault.Allowance{Wait: 100 * time.Millisecond, Global: 2800}) {
+		t.Errorf("beyond the bucket: %+v", got)
 	}
-	if wait, _ := s.Throttled("me", http.MethodGet); wait != 0 {
-		t.Error("reads share the writes' bucket")
+	if got := s.Throttled(me, http.MethodGet); got.Wait != 0 || got.Left != 249 || got.Global != 3749 {
+		t.Errorf("reads share the writes' bucket: %+v", got)
 	}
-	if wait, _ := s.Throttled("somebody else", http.MethodPut); wait != 0 {
-		t.Error("principals share a bucket")
+	if got := s.Throttled(fault.Caller{Principal: "me", Scope: "another"}, http.MethodPut); got.Wait != 0 || got.Global != 2999 {
+		t.Errorf("subscriptions share a bucket: %+v", got)
+	}
+	if got := s.Throttled(fault.Caller{Principal: "somebody else", Scope: "s"}, http.MethodPut); got.Wait != 0 || got.Left != 199 {
+		t.Errorf("principals share a bucket: %+v", got)
 	}
 	clock.at = clock.at.Add(time.Second)
 	for range 10 {
-		if wait, _ := s.Throttled("me", http.MethodPut); wait != 0 {
+		if got := s.Throttled(me, http.MethodPut); got.Wait != 0 {
 			t.Fatal("the bucket is not filled again")
 		}
 	}
-	if wait, _ := s.Throttled("me", http.MethodPut); wait == 0 {
+	if got := s.Throttled(me, http.MethodPut); got.Wait == 0 {
 		t.Error("the bucket is filled too fast")
+	}
+}
+
+func TestAllPrincipalsTogetherHaveFifteenTimesAsMuch(t *testing.T) {
+	clock := &stopped{at: time.Unix(1e9, 0)}
+	s := fault.NewSet(clock.now)
+	s.Replace(parse(t, "arm: throttle"))
+	let := 0
+	for who := range 20 {
+		for range 200 {
+			got := s.Throttled(fault.Caller{Principal: strconv.Itoa(who), Scope: "s"}, http.MethodDelete)
+			if got.Wait == 0 {
+				let++
+				continue
+			}
+			if got.Global != 0 || got.Left != 200 || got.Wait > time.Second/150+1 {
+				t.Fatalf("after %d calls: %+v", let, got)
+			}
+		}
+	}
+	if let != 15*200 {
+		t.Errorf("%d calls were let through", let)
 	}
 }
 

@@ -5,49 +5,64 @@ import (
 	"time"
 )
 
-// The token buckets of Resource Manager, for each principal and kind of
-// operation: so many calls at once, and so many more a second.
+// The token buckets of Resource Manager, for each principal in each scope and
+// each kind of operation: so many calls at once, and so many more a second. All
+// principals together have one that is fifteen times as large.
 // Source: https://learn.microsoft.com/azure/azure-resource-manager/management/request-limits-and-throttling
 const (
 	readBucket, readRefill     = 250, 25
 	writeBucket, writeRefill   = 200, 10
 	deleteBucket, deleteRefill = 200, 10
+	globalTimes                = 15
 )
 
-type bucketKey struct{ principal, kind string }
+type bucketKey struct {
+	principal   string // empty for all of them together
+	all         bool
+	scope, kind string
+}
 
 type bucket struct {
 	tokens float64
 	at     time.Time
 }
 
-// Throttled says whether a call of a principal is over the limits that are in
-// force, and how long it should wait; left is how many calls its bucket still
-// holds, -1 where no bucket is in force.
-func (s *Set) Throttled(principal, method string) (wait time.Duration, left int) {
+// Caller is whose call it is, and what its limits are counted for.
+type Caller struct {
+	Principal string
+	Scope     string // a subscription's id; empty for the tenant
+}
+
+// Allowance says whether a call is over the limits that are in force.
+type Allowance struct {
+	Wait time.Duration // how long it should wait; 0: it is not over them
+	// Left is how many calls the caller's bucket still holds, Global that of all
+	// principals together; -1 where no bucket is in force.
+	Left, Global int
+}
+
+// Throttled counts a call against the limits that are in force.
+func (s *Set) Throttled(c Caller, method string) Allowance {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	left = -1
+	a := Allowance{Left: -1, Global: -1}
 	for i, r := range s.text.Rules {
 		if !s.inForce(i) {
 			continue
 		}
 		switch r.Where {
 		case Rate:
-			if wait := s.takeRate(r.Rate); wait > 0 {
-				s.strike(r, method)
-				return wait, left
-			}
+			a.Wait = s.takeRate(r.Rate)
 		case Throttle:
-			var wait time.Duration
-			if wait, left = s.takeBucket(principal, method); wait > 0 {
-				s.strike(r, method)
-				return wait, left
-			}
+			a = s.takeBuckets(c, method)
 		default:
 		}
+		if a.Wait > 0 {
+			s.strike(r, method)
+			return a
+		}
 	}
-	return 0, left
+	return a
 }
 
 func (s *Set) takeRate(rate float64) time.Duration {
@@ -66,7 +81,9 @@ func untilOne(tokens, refill float64) time.Duration {
 	return max(time.Duration((1-tokens)/refill*float64(time.Second)), time.Nanosecond)
 }
 
-func (s *Set) takeBucket(principal, method string) (time.Duration, int) {
+// takeBuckets takes a token of the caller's bucket and one of that of all, or
+// none of either.
+func (s *Set) takeBuckets(c Caller, method string) Allowance {
 	kind, size, refill := "write", float64(writeBucket), float64(writeRefill)
 	switch method {
 	case http.MethodGet, http.MethodHead:
@@ -74,7 +91,24 @@ func (s *Set) takeBucket(principal, method string) (time.Duration, int) {
 	case http.MethodDelete:
 		kind, size, refill = "delete", deleteBucket, deleteRefill
 	}
-	key, now := bucketKey{principal, kind}, s.now()
+	own := s.filledBucket(bucketKey{principal: c.Principal, scope: c.Scope, kind: kind}, size, refill)
+	all := s.filledBucket(bucketKey{all: true, scope: c.Scope, kind: kind}, globalTimes*size, globalTimes*refill)
+	a := Allowance{}
+	switch {
+	case own.tokens < 1:
+		a.Wait = untilOne(own.tokens, refill)
+	case all.tokens < 1:
+		a.Wait = untilOne(all.tokens, globalTimes*refill)
+	default:
+		own.tokens--
+		all.tokens--
+	}
+	a.Left, a.Global = int(own.tokens), int(all.tokens)
+	return a
+}
+
+func (s *Set) filledBucket(key bucketKey, size, refill float64) *bucket {
+	now := s.now()
 	b := s.buckets[key]
 	if b == nil {
 		b = &bucket{tokens: size, at: now}
@@ -82,9 +116,5 @@ func (s *Set) takeBucket(principal, method string) (time.Duration, int) {
 	}
 	b.tokens = min(size, b.tokens+now.Sub(b.at).Seconds()*refill)
 	b.at = now
-	if b.tokens < 1 {
-		return untilOne(b.tokens, refill), 0
-	}
-	b.tokens--
-	return 0, int(b.tokens)
+	return b
 }

@@ -38,7 +38,8 @@ func sealName(vaultName, key, version string) string {
 	return strings.ToLower("https://" + vaultName + "." + publicSuffix + "/keys/" + key + "/" + version)
 }
 
-// latest is the newest version. Every key has one.
+// latest is the newest version, disabled or not: what the data plane means by
+// a key without a version. Every key has one.
 func (k keyRecord) latest() keyVersion { return k.Versions[len(k.Versions)-1] }
 
 // find gives a version by id, the latest for an empty one.

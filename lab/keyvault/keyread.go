@@ -2,9 +2,11 @@ package keyvault
 
 import (
 	"net/url"
+	"slices"
 	"strconv"
 
 	"github.com/crosskeys/crosskeys/lab/store"
+	"github.com/crosskeys/crosskeys/tde"
 )
 
 // live gives the target version of the target key, the latest if it names
@@ -24,7 +26,35 @@ func (c *call) live() (keyVersion, error) {
 	return version, nil
 }
 
-// getKey shows a version, disabled ones too.
+// NewestEnabled gives the id of a key's newest enabled version, by an id of the
+// key with or without a version; empty where the key has none or is not there.
+// It asks nobody's permission: it is for what a service finds out in ways of
+// its own.
+func (s *Service) NewestEnabled(keyURI string) (string, error) {
+	id, err := tde.ParseKeyID(keyURI)
+	if err != nil {
+		return "", err
+	}
+	var key keyRecord
+	err = s.Store.View(func(tx *store.Tx) (err error) {
+		key, _, err = s.keys.Get(tx, keyID(id.Vault(), id.Name))
+		return err
+	})
+	if err != nil || key.Deleted != nil {
+		return "", err
+	}
+	for _, version := range slices.Backward(key.Versions) {
+		if version.Enabled {
+			id.Version = version.ID
+			return id.String(), nil
+		}
+	}
+	return "", nil
+}
+
+// getKey shows a version, disabled ones too. Without a version it is the
+// newest, also where that is disabled.
+// Source: https://github.com/Azure/azure-cli/issues/26044 (said of certificates)
 func (s *Service) getKey(c *call) (any, error) {
 	version, err := c.live()
 	if err != nil {

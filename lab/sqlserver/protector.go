@@ -2,6 +2,7 @@ package sqlserver
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -222,7 +223,7 @@ func (s *Service) checkProtector(ctx context.Context, server Server, wanted Prot
 	return info.Thumbprint, s.requirePartnersReady(ctx, server, wanted, info.Thumbprint)
 }
 
-// requireLatest refuses an older version of a key.
+// requireLatest refuses a version of a key that is not its newest enabled one.
 // Source: https://learn.microsoft.com/azure/azure-sql/database/transparent-data-encryption-byok-key-rotation
 func (s *Service) requireLatest(ctx context.Context, server Server, uri string) error {
 	key, err := tde.ParseKeyID(uri)
@@ -236,6 +237,11 @@ func (s *Service) requireLatest(ctx context.Context, server Server, uri string) 
 	latest, err := s.Vault.Get(ctx, principal, key.WithoutVersion().String())
 	if err != nil {
 		return s.keyRefusal(server, uri, err)
+	}
+	if !latest.Enabled {
+		if latest.URI, err = s.NewestEnabled(key.WithoutVersion().String()); err != nil {
+			return fmt.Errorf("newest enabled version of %s: %w", key.WithoutVersion(), err)
+		}
 	}
 	if !strings.EqualFold(latest.URI, uri) && server.Protector.URI != uri {
 		return arm.Refuse(http.StatusBadRequest, "OldGenerationOfAKVKeyBeingUsedError",

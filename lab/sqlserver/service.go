@@ -70,10 +70,15 @@ type Options struct {
 	Principals Principals
 	Identities UserAssignedIdentities
 	Vault      VaultAccess
-	TenantID   string
-	NewID      func() string
-	Random     io.Reader
-	Log        *slog.Logger
+	// NewestEnabled gives the id of a key's newest enabled version by the key's
+	// versionless id; empty where there is none. A vault's data plane shows the
+	// newest version, disabled or not, and its versions only to those who may list
+	// them, which SQL servers need not: how the service finds it is not published.
+	NewestEnabled func(keyURI string) (string, error)
+	TenantID      string
+	NewID         func() string
+	Random        io.Reader
+	Log           *slog.Logger
 	// Dir holds the databases' files, BackupDir their backups.
 	Dir, BackupDir string
 	// NoSync leaves out the fsync of the databases' files, as store.Options
