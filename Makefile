@@ -15,7 +15,7 @@ BENCH     ?= .
 BENCHTIME ?= 1s
 COUNT     ?= 1
 SOAK      ?= 1m
-SOAKLIMIT ?= 10m
+SOAKLIMIT ?= 40m
 SIMLIMIT  ?= 3h
 
 BIN := bin/crosskeys
@@ -45,7 +45,7 @@ check: ## the fast ones: gofmt, vet, build, short tests
 	@scripts/stages.sh fmt vet build short
 
 test: ## everything; has to pass before a change is taken
-	@scripts/stages.sh download fmt vet build tools staticcheck lint tidy vuln oracle e2e unit
+	@scripts/stages.sh download fmt vet build tools staticcheck lint tidy vuln oracle unit e2e+matrices
 
 e2e: build ## the unmodified Azure CLI and SQL clients against the lab
 	@scripts/e2e.sh $(BIN)
@@ -56,12 +56,13 @@ fuzz: ## every fuzz target for FUZZTIME (5s)
 bench: ## benchmarks: BENCH (a pattern), BENCHTIME (1s), COUNT (1; 10 for benchstat)
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem -count $(COUNT) ./...
 
-soak: ## crash and soak tests for SOAK (1m) each, COUNT times (1), within SOAKLIMIT (10m) a package; the simulation within SIMLIMIT (3h)
+soak: ## crash and soak tests for SOAK (1m) each, COUNT times (1), within SOAKLIMIT (40m) a package; the plans of all small components and the simulation within SIMLIMIT (3h) each
 	CROSSKEYS_SOAK=$(SOAK) $(GO) test -run 'Crash|Soak' -skip SoakSimulation -count $(COUNT) -timeout $(SOAKLIMIT) ./...
+	CROSSKEYS_SOAK=$(SOAK) $(GO) test -run EverySmallComponent -count 1 -timeout $(SIMLIMIT) ./plan
 	CROSSKEYS_SOAK=$(SOAK) $(GO) test -run 'SoakSimulation|FailoverMatrix' -count 1 -timeout $(SIMLIMIT) -v ./sim | grep -E '^(NOTE|FAIL|ok|panic)| FAIL: |_test.go:'
 
 ##@ The single stages of make test
-.PHONY: download fmt vet tools staticcheck lint tidy vuln oracle unit short clean
+.PHONY: download fmt vet tools staticcheck lint tidy vuln oracle unit matrices short clean
 download: ## modules of the product and of the checkers
 	$(GO) mod download
 	$(GO) -C tools mod download
@@ -101,6 +102,9 @@ vuln: tools ## known vulnerabilities, where their database can be reached
 
 unit: ## every Go test, under the race detector where there is a C compiler
 	@GO="$(GO)" scripts/unit.sh
+
+matrices: ## crashes, failovers and troubles at every point, and the random scenarios, as a whole
+	@GO="$(GO)" scripts/matrices.sh
 
 short: ## the Go tests that take no time
 	$(GO) test -short -timeout 5m ./...

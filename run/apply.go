@@ -83,6 +83,13 @@ func (r *running) prepare(ctx context.Context) error {
 	if err := r.finishOpen(ctx); err != nil {
 		return err
 	}
+	if r.earlier.begun() && !r.options.DryRun {
+		// What an earlier process did while this one read, or waited for the
+		// servers, is in the journal and not in what was read.
+		if t, err = r.observe(ctx); err != nil {
+			return err
+		}
+	}
 	done, err := r.settled(ctx, t)
 	if err != nil {
 		return err
@@ -250,13 +257,11 @@ func (r *running) finishOpen(ctx context.Context) error {
 	if r.options.DryRun {
 		return nil
 	}
-	followed := false
 	for _, s := range r.plan.Steps {
 		token := r.earlier.token[s.Number]
 		if !r.earlier.open[s.Number] || token == "" {
 			continue
 		}
-		followed = true
 		r.tell(Event{Name: StepWait, Step: s.Number, Server: s.Server, Text: "following the operation that an earlier run began"})
 		hand, cancel := r.inHand(ctx)
 		answer, err := r.executor.World.Await(hand, s, token)
@@ -265,11 +270,7 @@ func (r *running) finishOpen(ctx context.Context) error {
 			return err
 		}
 	}
-	if !followed {
-		return nil
-	}
-	_, err := r.observe(ctx)
-	return err
+	return nil
 }
 
 // inHand is the context of a call that is to be finished whatever happens.

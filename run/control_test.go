@@ -134,6 +134,29 @@ func TestAFailoverBySomebodyElse(t *testing.T) {
 		}
 		tr.noViolation(t)
 	})
+	inBubble(t, "what another process did while this one read is not taken for undone", func(t *testing.T) {
+		tr := newTrial(t, tdetest.Article(), move(), full())
+		first := true
+		tr.with = func(e *run.Executor) {
+			begin := e.Begin
+			e.Begin = func(ctx context.Context, servers []string) (run.Journal, []journal.Record, error) {
+				if first {
+					first = false
+					if _, err := tr.apply(ctx); err != nil {
+						t.Errorf("the other process: %v", err)
+					}
+				}
+				return begin(ctx, servers)
+			}
+		}
+		if _, err := tr.apply(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		tr.goal(t, tdetest.PrimaryServer)
+		if flips, there := protectorChanges(tr.effects), failovers(tr.effects); flips != 2 || there != 2 {
+			t.Errorf("%d flips and %d failovers took effect", flips, there)
+		}
+	})
 	inBubble(t, "one who fails over again and again is no match for a tool", func(t *testing.T) {
 		tr := newTrial(t, tdetest.Article(), move(), plan.Options{})
 		tr.with = func(e *run.Executor) {

@@ -28,28 +28,37 @@ install_az() {
   command -v az >/dev/null
 }
 
+# on_lab [seed] COMMAND...: runs a command against a lab of its own, which is gone afterwards.
+on_lab() {
+  local dir rc=0 seed=
+  [ "$1" != seed ] || { seed=1 && shift; }
+  dir=$(mktemp -d)
+  "$crosskeys" lab up --dir "$dir/lab" >/dev/null
+  { [ -z "$seed" ] || "$crosskeys" lab seed --dir "$dir/lab" >/dev/null; } && "$crosskeys" lab exec --dir "$dir/lab" -- "$@" || rc=$?
+  "$crosskeys" lab down --dir "$dir/lab" >/dev/null || rc=$?
+  rm -rf "$dir" 2>/dev/null || { sleep 1 && rm -rf "$dir"; } # the lab may still be writing its last
+  return $rc
+}
+
 az_flow() {
   local why=
   if ! command -v az >/dev/null && ! install_az; then
     skip e2e/az/flow.sh "the Azure CLI is missing: ${why:-az is not on PATH}"
     return
   fi
-  "$crosskeys" lab exec -- bash e2e/az/flow.sh
+  on_lab env CROSSKEYS="$crosskeys" bash e2e/az/flow.sh
 }
 
 sql_flow() {
-  local dir rc=0 found clients=gomssqldb name
+  local built rc=0 found clients=gomssqldb name
   found=$(scripts/sqlclients.sh)
   while read -r name rest; do
     case $rest in missing:*) skip "e2e/sql/flow.sh with $name" "$rest" ;; *) clients="$clients $name" ;; esac
   done <<<"$found"
-  dir=$(mktemp -d)
-  CGO_ENABLED=0 "${GO:-go}" build -o "$dir/gomssqldb" ./e2e/sql/gomssqldb
-  "$crosskeys" lab up --dir "$dir/lab" >/dev/null
-  { "$crosskeys" lab seed --dir "$dir/lab" >/dev/null &&
-    CLIENTS=$clients GOMSSQLDB=$dir/gomssqldb "$crosskeys" lab exec --dir "$dir/lab" -- bash e2e/sql/flow.sh; } || rc=$?
-  "$crosskeys" lab down --dir "$dir/lab" >/dev/null || rc=$?
-  rm -rf "$dir" 2>/dev/null || { sleep 1 && rm -rf "$dir"; } # the lab may still be writing its last
+  built=$(mktemp -d)
+  CGO_ENABLED=0 "${GO:-go}" build -o "$built/gomssqldb" ./e2e/sql/gomssqldb
+  on_lab seed env CLIENTS="$clients" GOMSSQLDB="$built/gomssqldb" bash e2e/sql/flow.sh || rc=$?
+  rm -rf "$built"
   return $rc
 }
 

@@ -1,6 +1,7 @@
 #!/bin/bash
 # stages.sh STAGE...: runs make targets one after the other and says of each, on one line, how it ended and how long
-# it took. All of them are run, whichever fails; the exit status is 0 only when none did.
+# it took. All of them are run, whichever fails; the exit status is 0 only when none did. Stages joined by a plus, as
+# in e2e+matrices, run side by side; what each says comes when it has ended.
 #
 # What a stage prints goes to .logs/STAGE.log. Shown from it are the lines that a reader of a good run wants
 # (packages of go test, parts and count of an end-to-end run, what was skipped and why), and all of it on failure.
@@ -38,13 +39,37 @@ run_stage() {
   return 1
 }
 
+# run_together STAGE...: side by side, each told as a whole.
+run_together() {
+  local stage rc=0 pids=()
+  for stage in "$@"; do
+    (run_stage "$stage" >"$logs/$stage.said" 2>&1; rc=$?; cat "$logs/$stage.said"; rm -f "$logs/$stage.said"; exit $rc) &
+    pids+=($!)
+  done
+  local i
+  for i in "${!pids[@]}"; do
+    if ! wait "${pids[$i]}"; then
+      rc=1
+      failed+=("${*:i+1:1}")
+    fi
+  done
+  return $rc
+}
+
 began=$EPOCHREALTIME
 failed=()
+count=0
 for stage in "$@"; do
-  run_stage "$stage" || failed+=("$stage")
+  IFS=+ read -ra together <<<"$stage"
+  count=$((count + ${#together[@]}))
+  if [ ${#together[@]} -gt 1 ]; then
+    run_together "${together[@]}" || true
+  else
+    run_stage "$stage" || failed+=("$stage")
+  fi
 done
 if [ ${#failed[@]} -gt 0 ]; then
-  echo "FAILED: ${failed[*]} (of $# stages, $(seconds "$began"))"
+  echo "FAILED: ${failed[*]} (of $count stages, $(seconds "$began"))"
   exit 1
 fi
-echo "all $# stages passed, $(seconds "$began")"
+echo "all $count stages passed, $(seconds "$began")"

@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/crosskeys/crosskeys/lab/monitor"
 	"github.com/crosskeys/crosskeys/plan"
 )
 
@@ -15,7 +16,7 @@ func TestTheChecksSee(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, articleMove(""))
 		defer w.close(t)
-		tool := &tool{world: w, protectors: history{}, intended: map[string][]string{}}
+		tool := newTool(w, "")
 		began := time.Now()
 		if broken := tool.rulesBroken(began); len(broken) > 0 {
 			t.Fatalf("before anything has happened: %q", broken)
@@ -49,5 +50,69 @@ func TestTheChecksSee(t *testing.T) {
 		if wrong := tool.flipsWrong(); len(wrong) != 1 {
 			t.Errorf("there, back and there again: %q", wrong)
 		}
+		tool.protectors["srv1"] = []string{shared.String(), own.String() + auto}
+		if wrong := tool.flipsWrong(); len(wrong) != 1 {
+			t.Errorf("as planned, but with automatic rotation: %q", wrong)
+		}
+		tool.foreign["srv1"] = []string{shared.String()}
+		tool.protectors["srv1"] = []string{shared.String(), own.String(), shared.String()}
+		if wrong := tool.flipsWrong(); len(wrong) > 0 {
+			t.Errorf("as planned, and back by somebody else: %q", wrong)
+		}
+		tool.protectors["srv1"] = []string{shared.String(), own.String(), shared.String(), own.String(), shared.String()}
+		if wrong := tool.flipsWrong(); len(wrong) != 1 {
+			t.Errorf("back by somebody else, and there and back again: %q", wrong)
+		}
+		tool.protectors["srv1"] = []string{shared.String()}
+		tool.leader = 2
+		(&process{tool: tool, number: 1}).leads(again)
+		if wrong := tool.flipsWrong(); len(wrong) != 1 || !strings.Contains(wrong[0], "process 2 has the servers") {
+			t.Errorf("a change by a process that does not have the servers: %q", wrong)
+		}
+		tool.wrongs = nil
+		(&process{tool: tool, number: 2}).leads(again)
+		if wrong := tool.flipsWrong(); len(wrong) > 0 {
+			t.Errorf("a change by the process that has the servers: %q", wrong)
+		}
+		one := monitor.Interval{From: began, To: began.Add(time.Second)}
+		one.Rule, one.Server, one.Owner = ruleOne, "srv0", "srv1"
+		if tool.crossed(one) {
+			t.Error("two changes at a time, with nobody else about, are excused")
+		}
+		tool.meddled["srv1"] = []time.Time{began.Add(-time.Hour)}
+		if tool.crossed(one) {
+			t.Error("two changes at a time are excused by somebody else's an hour before")
+		}
 	})
+}
+
+// The plan from a start is made once, since it is the same each time; another
+// one is seen.
+func TestAPlanFromAStartIsTheSame(t *testing.T) {
+	st := &start{}
+	o := plan.Options{Grant: true}
+	if _, _, known := st.planned(o); known {
+		t.Error("a plan is known that nobody has made")
+	}
+	if err := st.plannedAs(o, plan.Plan{Group: "a"}, "1"); err != nil {
+		t.Error(err)
+	}
+	anew := 0
+	for range 4 * madeEvery {
+		if _, _, known := st.planned(o); !known {
+			anew++
+			if err := st.plannedAs(o, plan.Plan{Group: "a"}, "1"); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	if anew != 5 {
+		t.Errorf("the plan was made anew %d times", anew)
+	}
+	if err := st.plannedAs(o, plan.Plan{Group: "b"}, "2"); err == nil {
+		t.Error("another plan from the same start is taken for the same")
+	}
+	if _, _, known := st.planned(plan.Options{}); known {
+		t.Error("the plan is taken for one of other options")
+	}
 }

@@ -28,6 +28,8 @@ func articleMove(options string) scenario {
 			s.drill, s.failback = true, true
 		case "replan":
 			s.replan = true
+		case "rollback":
+			s.moved = true
 		}
 	}
 	return s
@@ -100,9 +102,9 @@ func (m *matrix) steps(t *testing.T, end ending) {
 	}
 }
 
-// met reports whether the trouble of a point came: a fault struck a call, an
+// came reports whether the trouble of a point came: a fault struck a call, an
 // operation was slow, or somebody else did what was to be done.
-func (e ending) met(s scenario) bool {
+func (e ending) came(s scenario) bool {
 	slow := len(s.faults) > 0 && strings.HasPrefix(s.faults[0], "operation")
 	return e.struck > 0 || len(e.did) > 0 || slow && e.virtual > 4*time.Minute
 }
@@ -131,10 +133,10 @@ func TestFailoverMatrix(t *testing.T) {
 	ran, all := 0, 0
 	counts := map[string]int{}
 	t.Run("points", func(t *testing.T) {
-		for _, options := range []string{"", "replan", "grants", "drill"} {
+		for _, options := range []string{"", "replan", "grants", "drill", "rollback"} {
 			m := &matrix{base: articleMove(options)}
 			var end ending
-			t.Run("undisturbed "+options, func(t *testing.T) { end = simulate(t, m.base) })
+			t.Run("undisturbed "+options, func(t *testing.T) { end = simulateFrom(t, m.base, common.of(t, m.base)) })
 			if end.err != nil || end.blocked || end.calls == 0 {
 				t.Fatalf("the undisturbed move: %s", end)
 			}
@@ -155,9 +157,9 @@ func TestFailoverMatrix(t *testing.T) {
 			every := 1
 			switch {
 			case testing.Short() || raced:
-				every = max(1, len(m.points)/4)
+				every = max(1, len(m.points)/shortPoints)
 			case !soak && options != "":
-				every = max(1, len(m.points)/20)
+				every = max(1, len(m.points)/ciVariantPoints)
 			}
 			for i, s := range m.points {
 				if i%every != 0 {
@@ -166,8 +168,8 @@ func TestFailoverMatrix(t *testing.T) {
 				t.Run(options+" "+m.names[i], func(t *testing.T) {
 					t.Parallel()
 					leaveInTime(t, limit, limited)
-					end := simulate(t, s)
-					if !end.met(s) {
+					end := simulateFrom(t, s, common.of(t, s))
+					if !end.came(s) {
 						t.Errorf("the trouble never came\n%s", s)
 					}
 					mu.Lock()

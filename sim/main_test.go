@@ -16,7 +16,14 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 	}
-	os.Exit(m.Run())
+	root, err := os.MkdirTemp("", "crosskeys-starts-")
+	if err != nil {
+		panic(err)
+	}
+	common.root = root
+	code := m.Run()
+	_ = os.RemoveAll(root)
+	os.Exit(code)
 }
 
 // note tells a reader of a good run, too.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/crosskeys/crosskeys/azure"
 	"github.com/crosskeys/crosskeys/lab"
+	"github.com/crosskeys/crosskeys/lab/monitor"
 	"github.com/crosskeys/crosskeys/plan"
 	"github.com/crosskeys/crosskeys/run"
 	"github.com/crosskeys/crosskeys/tde"
@@ -47,11 +48,19 @@ func (t *tool) look() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, server := range truth.Servers {
-		list := t.protectors[server.Name]
-		if len(list) == 0 || list[len(list)-1] != server.Protector {
-			t.protectors[server.Name] = append(list, server.Protector)
+		list, is := t.protectors[server.Name], protectorText(server.Protector, server.Auto)
+		if len(list) == 0 || list[len(list)-1] != is {
+			t.protectors[server.Name] = append(list, is)
 		}
 	}
+}
+
+// protectorText is a protector with what it is set to.
+func protectorText(uri string, rotates bool) string {
+	if rotates && uri != "" {
+		return uri + auto
+	}
+	return uri
 }
 
 // wrong notes a rule of the simulation that was broken.
@@ -84,6 +93,7 @@ func (t *tool) sending(r *http.Request) {
 	var asked struct {
 		Properties struct {
 			ServerKeyName string `json:"serverKeyName"`
+			Rotates       bool   `json:"autoRotationEnabled"`
 		} `json:"properties"`
 	}
 	if json.Unmarshal(text, &asked) != nil {
@@ -102,10 +112,18 @@ func (t *tool) sending(r *http.Request) {
 			}
 			now = key.ServerKeyName()
 		}
-		if strings.EqualFold(is.Name, server) && now == asked.Properties.ServerKeyName {
+		if strings.EqualFold(is.Name, server) && now == asked.Properties.ServerKeyName && is.Auto == asked.Properties.Rotates && !t.isForeign(server, protectorText(is.Protector, is.Auto)) {
 			t.wrong("the flip of %s to %s was called again after it had taken effect", server, now)
 		}
 	}
+}
+
+// isForeign reports whether somebody else has made this the server's protector,
+// or tried to, which the tool cannot know before it looks.
+func (t *tool) isForeign(server, protector string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Contains(t.foreign[server], protector)
 }
 
 // planned remembers the flips of a plan that the tool carries out: those alone
@@ -119,28 +137,37 @@ func (t *tool) planned(p plan.Plan) {
 			if !s.Key.IsZero() {
 				uri = s.Key.String()
 			}
-			t.intended[s.Server] = append(t.intended[s.Server], uri)
+			t.intended[s.Server] = append(t.intended[s.Server], protectorText(uri, s.AutoRotation))
 		}
 	}
 }
 
-// flipsWrong: each server's true protectors went through intended flips only,
-// in their order, each at most once.
+// flipsWrong: each server's true protectors went through intended flips only, in
+// their order, each at most once, but for what somebody else has set, each once.
 func (t *tool) flipsWrong() (list []string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for server, went := range t.protectors {
-		rest := t.intended[server]
-		for _, protector := range went[1:] {
-			at := slices.IndexFunc(rest, func(uri string) bool { return strings.EqualFold(uri, protector) })
-			if at < 0 {
-				list = append(list, fmt.Sprintf("the protectors of %s went through %q, of which the plans wanted %q", server, went, t.intended[server]))
-				break
-			}
-			rest = rest[at+1:]
+		if !asIntended(went[1:], t.intended[server], t.foreign[server]) {
+			list = append(list, fmt.Sprintf("the protectors of %s went through %q, of which the plans wanted %q, and somebody else %q", server, went, t.intended[server], t.foreign[server]))
 		}
 	}
 	return append(list, t.wrongs...)
+}
+
+// asIntended reports whether what a protector went through can be told apart
+// into intended flips in their order and foreign ones.
+func asIntended(went, intended, foreign []string) bool {
+	if len(went) == 0 {
+		return true
+	}
+	for i, flip := range intended {
+		if strings.EqualFold(flip, went[0]) && asIntended(went[1:], intended[i+1:], foreign) {
+			return true
+		}
+	}
+	at := slices.Index(foreign, went[0])
+	return at >= 0 && asIntended(went[1:], intended, slices.Delete(slices.Clone(foreign), at, at+1))
 }
 
 // rulesBroken: in no moment since the run began did a rule of the safety model
@@ -154,12 +181,31 @@ func (t *tool) rulesBroken(began time.Time) (list []string) {
 		if !i.To.IsZero() && i.To.Before(began) {
 			continue
 		}
-		if !t.taken(i.Server, i.Key) {
+		if !t.taken(i.Server, i.Key) && !t.crossed(i) {
 			list = append(list, fmt.Sprintf("%s did not hold from %s to %s: %s cannot use %s of %s (%s), by %+v", i.Rule, i.From.Format(time.TimeOnly), i.To.Format(time.TimeOnly), i.Server, i.Key, i.Owner, i.Database, i.By))
 		}
 	}
 	return list
 }
+
+// crossed reports whether two protectors changed at a time since somebody else
+// set one of them: the tool cannot know of a change that is under way.
+func (t *tool) crossed(i monitor.Interval) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if i.Rule != ruleOne {
+		return false
+	}
+	for _, at := range append(slices.Clone(t.meddled[i.Server]), t.meddled[i.Owner]...) {
+		if !at.After(i.To) && i.From.Sub(at) < 20*time.Second {
+			return true
+		}
+	}
+	return false
+}
+
+// ruleOne is the monitor's name of the rule that protectors change one at a time.
+const ruleOne = "One"
 
 // taken reports whether a fault of the scenario took the key from the server.
 func (t *tool) taken(server, key string) bool {
@@ -171,6 +217,9 @@ func (t *tool) taken(server, key string) bool {
 	}
 	for _, o := range s.other {
 		if o.does == "revoke" && serverName(o.to) == server && strings.HasPrefix(key, "https://"+vaultName(t.world.revocable())+".") {
+			return true
+		}
+		if names := s.names(); (o.does == "disable" || o.does == "expire") && strings.EqualFold(key, t.world.keys[names[o.group]].String()) {
 			return true
 		}
 	}
@@ -204,6 +253,7 @@ func (t *tool) checkWord(tt *testing.T, end ending) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	failedOver := slices.ContainsFunc(t.did, func(what string) bool { return strings.Contains(what, "failover") })
+	outOfSight := slices.ContainsFunc(s.faults, func(f string) bool { return strings.HasPrefix(f, "vault ") || strings.HasPrefix(f, "region ") })
 	troubled := len(s.faults) > 0 || len(t.did) > 0
 	text := end.err.Error()
 	switch {
@@ -211,6 +261,8 @@ func (t *tool) checkWord(tt *testing.T, end ending) {
 		tt.Errorf("the run stopped although nothing was wrong: %v\n%s", end.err, s)
 	case stop.Reason == run.RoleChange && !failedOver:
 		tt.Errorf("the run tells of a failover that nobody made: %v\n%s", end.err, s)
+	case stop.Reason == run.Changed && len(t.did) == 0 && !outOfSight:
+		tt.Errorf("the run tells of a change that nobody made: %v\n%s", end.err, s)
 	case stop.Reason == run.RoleChange && !strings.Contains(text, "fog"):
 		tt.Errorf("the run does not say which group was failed over: %v\n%s", end.err, s)
 	case stop.Reason == run.Interrupted, stop.Reason == run.Aborted, stop.Reason == run.Elsewhere:

@@ -40,7 +40,32 @@ type tool struct {
 	// plans, by server.
 	protectors history
 	intended   map[string][]string
+	foreign    map[string][]string    // what somebody else set, or tried to
+	meddled    map[string][]time.Time // when somebody else set a protector
 	wrongs     []string
+
+	forth      plan.Plan    // from whose end a rollback begins
+	goal       plan.Desired // what is to be there in the end
+	ctx        context.Context
+	background sync.WaitGroup // what somebody else does later
+	met        []string       // what the scenario was about, for counting
+
+	leader   int // the process that has the servers
+	begun    []begun
+	seconds  []second // that are yet to begin
+	starting func()   // begins the second process
+}
+
+func newTool(w *world, journals string) *tool {
+	return &tool{world: w, journals: journals, protectors: history{}, intended: map[string][]string{}, foreign: map[string][]string{}, meddled: map[string][]time.Time{}}
+}
+
+// begun is how a process went.
+type begun struct {
+	number int
+	result run.Result
+	died   bool
+	err    error
 }
 
 // process is one process of the tool, from its start to its end or its death.
@@ -57,6 +82,7 @@ type process struct {
 	seen    map[string]int // calls by method and path
 	lease   *journal.Lease
 	watched sync.WaitGroup
+	wakes   time.Time // until when it is stopped
 }
 
 // deathError is what a dead process would see, if it saw anything.
@@ -99,20 +125,9 @@ func (t *tool) somebody(ctx context.Context, what string, n int) {
 	t.others = rest
 	t.mu.Unlock()
 	for _, o := range due {
-		var err error
-		switch o.does {
-		case "revoke":
-			err = t.world.revoke(context.WithoutCancel(ctx), o.to)
-		case "down":
-			err = t.world.lab.AddFaults("region " + t.world.scenario.servers[o.to].region + " down for 5m")
-		default:
-			err = t.world.failOver(context.WithoutCancel(ctx), o)
-		}
+		does, err := t.meddle(context.WithoutCancel(ctx), o)
 		t.mu.Lock()
-		if o.does == "planned" || o.does == "forced" {
-			o.does += " failover"
-		}
-		t.did = append(t.did, fmt.Sprintf("%s: %s, %v", time.Now().Format(time.TimeOnly), o.does, err))
+		t.did = append(t.did, fmt.Sprintf("%s: %s, %v", time.Now().Format(time.TimeOnly), does, err))
 		t.mu.Unlock()
 	}
 }
@@ -120,6 +135,9 @@ func (t *tool) somebody(ctx context.Context, what string, n int) {
 // Do carries the tool's calls: each takes some time, and on any of them the
 // process may die, before the call is sent or before its answer is there.
 func (p *process) Do(r *http.Request) (*http.Response, error) {
+	if r.Method == http.MethodGet {
+		p.asleep()
+	}
 	if p.isDead() {
 		return nil, deathError{}
 	}
@@ -141,6 +159,7 @@ func (p *process) Do(r *http.Request) (*http.Response, error) {
 		return nil, deathError{}
 	}
 	p.tool.somebody(r.Context(), "call", all)
+	p.seconded("call", all)
 	if err := wait(r.Context(), p.delay(place, nth)); err != nil {
 		return nil, err
 	}
@@ -148,10 +167,12 @@ func (p *process) Do(r *http.Request) (*http.Response, error) {
 		return nil, deathError{}
 	}
 	p.tool.sending(r)
+	p.leads(r)
 	answer, err := p.tool.world.client.Do(r)
 	if err == nil {
 		err = readWhole(answer)
 	}
+	p.asleep()
 	if p.strike("call", n, true) {
 		return nil, deathError{}
 	}
@@ -194,6 +215,7 @@ func (p *process) wait(ctx context.Context, d time.Duration) error {
 	defer timer.Stop()
 	select {
 	case <-timer.C:
+		p.asleep()
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
@@ -210,6 +232,7 @@ type written struct {
 
 func (w written) Append(record journal.Record) error {
 	p := w.process
+	p.asleep()
 	if p.isDead() {
 		return deathError{}
 	}
@@ -228,6 +251,8 @@ func (w written) Append(record journal.Record) error {
 		return deathError{}
 	}
 	p.tool.somebody(context.Background(), "write", all)
+	p.seconded("write", all)
+	p.asleep()
 	err := w.run.Append(record)
 	if p.strike("write", n, true) {
 		return deathError{}
@@ -238,26 +263,17 @@ func (w written) Append(record journal.Record) error {
 // term is how long a hold on servers lasts, as in cmd/crosskeys.
 const term = 30 * time.Second
 
-// begin takes the servers, waiting for the hold of a process that died, and
-// opens the plan's journal.
+// begin takes the servers and opens the plan's journal, as the command does.
 func (p *process) begin(store *journal.Store, found string) func(context.Context, []string) (run.Journal, []journal.Record, error) {
 	return func(ctx context.Context, servers []string) (run.Journal, []journal.Record, error) {
-		var lease *journal.Lease
-		for {
-			var err error
-			lease, err = store.Acquire(ctx, found, fmt.Sprintf("process %d", p.number), servers, term)
-			if errors.Is(err, journal.ErrHeld) {
-				if err := p.wait(ctx, term/10); err != nil {
-					return nil, nil, err
-				}
-				continue
-			}
-			if err != nil {
-				return nil, nil, err
-			}
-			break
+		lease, err := p.acquire(ctx, store, found, servers)
+		if err != nil {
+			return nil, nil, err
 		}
 		p.lease = lease
+		p.tool.mu.Lock()
+		p.tool.leader = p.number
+		p.tool.mu.Unlock()
 		var opened *journal.Run
 		var records []journal.Record
 		if found != "" {
@@ -282,7 +298,34 @@ func (p *process) begin(store *journal.Store, found string) func(context.Context
 	}
 }
 
+// acquire waits for the hold of a process that died, until its term is over.
+// That of one that lives is renewed, and so is not waited for.
+func (p *process) acquire(ctx context.Context, store *journal.Store, found string, servers []string) (*journal.Lease, error) {
+	began := time.Now()
+	var first *journal.HeldError
+	for {
+		p.asleep()
+		lease, err := store.Acquire(ctx, found, p.name(), servers, term)
+		held, ok := errors.AsType[*journal.HeldError](err)
+		if !ok {
+			return lease, err
+		}
+		if first != nil && (held.Holder != first.Holder || held.Until.Sub(first.Until) > time.Millisecond) || time.Since(began) > 2*term {
+			return nil, err
+		}
+		if first == nil {
+			first = held
+		}
+		if err := p.wait(ctx, term/10); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func (p *process) name() string { return fmt.Sprintf("process %d", p.number) }
+
 func (p *process) permit(ctx context.Context) error {
+	p.asleep()
 	if p.isDead() {
 		return deathError{}
 	}
@@ -293,10 +336,13 @@ func (p *process) permit(ctx context.Context) error {
 // died.
 func (t *tool) process(ctx context.Context, tt *testing.T, c *crash) (result run.Result, died bool, err error) {
 	tt.Helper()
+	t.mu.Lock()
 	t.processes++
+	p := &process{tool: t, crash: c, number: t.processes, dead: make(chan struct{}), seen: map[string]int{}}
+	t.mu.Unlock()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	p := &process{tool: t, crash: c, number: t.processes, dead: make(chan struct{}), cancel: cancel, seen: map[string]int{}}
+	p.cancel = cancel
 	store, err := journal.OpenStore(context.WithoutCancel(ctx), t.journals, time.Now)
 	if err != nil {
 		tt.Fatalf("open the journals: %v", err)
@@ -310,7 +356,7 @@ func (t *tool) process(ctx context.Context, tt *testing.T, c *crash) (result run
 		Now:   time.Now, Wait: p.wait, Begin: p.begin(store, found), Permit: p.permit,
 		Jitter: func() float64 { return 0.5 },
 		Progress: func(e run.Event) {
-			t.tell("%s %s step %d %s %s", e.At.Format("15:04:05.000"), e.Name, e.Step, e.Server, e.Text)
+			t.tell("%d %s %s step %d %s %s", p.number, e.At.Format("15:04:05.000"), e.Name, e.Step, e.Server, e.Text)
 		},
 	}
 	if t.world.scenario.replan {
@@ -319,7 +365,7 @@ func (t *tool) process(ctx context.Context, tt *testing.T, c *crash) (result run
 			return "--auto-replan", nil
 		}
 	}
-	t.tell("process %d begins", t.processes)
+	t.tell("process %d begins", p.number)
 	result, err = executor.Apply(ctx, t.plan, run.Options{})
 	died = p.isDead()
 	cancel(nil)
@@ -332,10 +378,13 @@ func (t *tool) process(ctx context.Context, tt *testing.T, c *crash) (result run
 	if closed := store.Close(); closed != nil {
 		tt.Errorf("close the journals: %v", closed)
 	}
+	t.mu.Lock()
 	if died {
 		t.crashed++
 	}
-	t.tell("process %d ends, died %t: %s %v", t.processes, died, result.Status, err)
+	t.begun = append(t.begun, begun{p.number, result, died, err})
+	t.mu.Unlock()
+	t.tell("process %d ends, died %t: %s %v", p.number, died, result.Status, err)
 	return result, died, err
 }
 

@@ -2,10 +2,12 @@ package sim
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/crosskeys/crosskeys/lab/fault"
 )
@@ -16,6 +18,7 @@ type scenario struct {
 	seed    uint64
 	servers []serverIn
 	groups  []groupIn
+	links   []linkIn
 	// missing are the wanted keys' vaults that a server may not use at first.
 	missing []held
 	// registered are wanted keys that a half-done move has registered already.
@@ -26,13 +29,21 @@ type scenario struct {
 	drill      bool
 	failback   bool
 	replan     bool
-	faults     []string // lines of lab/fault
-	crashes    []crash  // of the first process, the second, …
-	other      []other  // what somebody else does
+	// moved: what is wanted is there already, brought about by the tool before
+	// the scenario begins; what goes wrong does so on the way back.
+	moved bool
+	// back: after the run, done or stopped, the way back is taken instead of a
+	// new plan.
+	back    bool
+	faults  []string // lines of lab/fault
+	crashes []crash  // of the first process, the second, …
+	other   []other  // what somebody else does
+	second  []second // at most one
 }
 
 // serverIn is a server and its protector, at first and as it is wanted: shared,
-// own, or service; keep wants what is there.
+// own, or service; keep wants what is there. With +auto after it, it rotates by
+// itself.
 type serverIn struct{ region, starts, wants string }
 
 type groupIn struct {
@@ -40,6 +51,9 @@ type groupIn struct {
 	secondaries []int
 	databases   int
 }
+
+// linkIn are databases with a geo-secondary that are in no failover group.
+type linkIn struct{ primary, secondary, databases int }
 
 // held is a server and a key's name, such as own1.
 type held struct {
@@ -57,11 +71,24 @@ type crash struct {
 // other is what somebody else does right before the nth call, or write, of all
 // processes together.
 type other struct {
-	what  string // write or call
-	n     int
-	does  string // planned or forced failover of group to server; revoke, or down: the server's region
+	what string // write or call
+	n    int
+	// planned or forced failover of group to server; revoke, or down: the
+	// server's region; flip of the server to a key of names, or to
+	// service-managed where group is -1; version, disable or expire: of a key of
+	// names, the first two for ten minutes.
+	does  string
 	group int
 	to    int
+}
+
+// second is a second process with the same plan, which begins right before the
+// nth call, or write, of all processes together. The first is stopped then for
+// so long, as by SIGSTOP, and woken.
+type second struct {
+	what  string // write or call
+	n     int
+	pause time.Duration
 }
 
 func serverName(i int) string { return fmt.Sprintf("srv%d", i) }
@@ -69,13 +96,29 @@ func groupName(i int) string  { return fmt.Sprintf("fog%d", i) }
 
 // keyName is what a protector's word means on a server; empty: service-managed.
 func keyName(word string, server int) string {
-	switch word {
+	switch strings.TrimSuffix(word, auto) {
 	case "own":
 		return fmt.Sprintf("own%d", server)
 	case "shared":
 		return "shared"
 	}
 	return ""
+}
+
+// auto ends the word of a protector that rotates by itself.
+const auto = "+auto"
+
+// names are the keys that there are, for who has to choose one by a number.
+func (s *scenario) names() []string { return append(s.protectors(), s.wanted()...) }
+
+// start is what the scenario begins with: what it has in common with others that
+// begin in the same world.
+func (s scenario) start() scenario {
+	begins := scenario{servers: s.servers, groups: s.groups, links: s.links, missing: s.missing, registered: s.registered, roles: s.roles}
+	if s.moved {
+		begins.moved, begins.grant = true, s.grant
+	}
+	return begins
 }
 
 // String writes the scenario as parseScenario reads it.
@@ -93,14 +136,18 @@ func (s scenario) String() string {
 		}
 		line("group primary %d secondaries %s databases %d", g.primary, strings.Join(to, ","), g.databases)
 	}
+	for _, l := range s.links {
+		line("link primary %d secondary %d databases %d", l.primary, l.secondary, l.databases)
+	}
 	for _, h := range s.missing {
 		line("missing %d %s", h.server, h.key)
 	}
 	for _, h := range s.registered {
 		line("registered %d %s", h.server, h.key)
 	}
-	for word, is := range map[string]bool{"roles": s.roles, "grant": s.grant, "drill": s.drill, "failback": s.failback, "replan": s.replan, "sql": s.sql} {
-		if is {
+	options := s.options()
+	for _, word := range slices.Sorted(maps.Keys(options)) {
+		if *options[word] {
 			line("option %s", word)
 		}
 	}
@@ -113,7 +160,51 @@ func (s scenario) String() string {
 	for _, o := range s.other {
 		line("other %s %d %s %d %d", o.what, o.n, o.does, o.group, o.to)
 	}
+	for _, p := range s.second {
+		line("second %s %d %s", p.what, p.n, p.pause)
+	}
 	return b.String()
+}
+
+// startsOneSided reports whether a key is the protector of two servers at first
+// and rotates on one of them alone.
+func (s *scenario) startsOneSided() bool {
+	rotating := map[string]bool{}
+	for i, server := range s.servers {
+		key, rotates := keyName(server.starts, i), strings.HasSuffix(server.starts, auto)
+		if before, seen := rotating[key]; seen && key != "" && before != rotates {
+			return true
+		}
+		rotating[key] = rotates
+	}
+	return false
+}
+
+// about says what is rare in the scenario, for counting.
+func (s *scenario) about() (list []string) {
+	rotates := func(word func(serverIn) string) bool {
+		return slices.ContainsFunc(s.servers, func(server serverIn) bool { return strings.HasSuffix(word(server), auto) })
+	}
+	for what, is := range map[string]bool{
+		"automatic rotation at first":           rotates(func(server serverIn) string { return server.starts }),
+		"automatic rotation wanted":             rotates(func(server serverIn) string { return server.wants }),
+		"a geo-link outside of failover groups": len(s.links) > 0,
+		"a rollback from the move's end on":     s.moved,
+		"Resource Manager's token buckets":      slices.Contains(s.faults, "arm: throttle"),
+		"encryption read by SQL":                s.sql,
+	} {
+		if is {
+			list = append(list, what)
+		}
+	}
+	return list
+}
+
+func (s *scenario) options() map[string]*bool {
+	return map[string]*bool{
+		"roles": &s.roles, "grant": &s.grant, "drill": &s.drill, "failback": &s.failback, "replan": &s.replan, "sql": &s.sql,
+		"moved": &s.moved, "rollback": &s.back,
+	}
 }
 
 // parseScenario reads a scenario's text.
@@ -156,6 +247,10 @@ func (s *scenario) readLine(line string) (err error) {
 			g.secondaries = append(g.secondaries, i)
 		}
 		s.groups = append(s.groups, g)
+	case "link":
+		var l linkIn
+		err = scan("primary %d secondary %d databases %d", &l.primary, &l.secondary, &l.databases)
+		s.links = append(s.links, l)
 	case "missing", "registered":
 		var h held
 		err = scan("%d %s", &h.server, &h.key)
@@ -165,7 +260,7 @@ func (s *scenario) readLine(line string) (err error) {
 			s.registered = append(s.registered, h)
 		}
 	case "option":
-		option := map[string]*bool{"roles": &s.roles, "grant": &s.grant, "drill": &s.drill, "failback": &s.failback, "replan": &s.replan, "sql": &s.sql}[rest]
+		option := s.options()[rest]
 		if option == nil {
 			return fmt.Errorf("no such option")
 		}
@@ -183,6 +278,13 @@ func (s *scenario) readLine(line string) (err error) {
 		var o other
 		err = scan("%s %d %s %d %d", &o.what, &o.n, &o.does, &o.group, &o.to)
 		s.other = append(s.other, o)
+	case "second":
+		var p second
+		var pause string
+		if err = scan("%s %d %s", &p.what, &p.n, &pause); err == nil {
+			p.pause, err = time.ParseDuration(pause)
+		}
+		s.second = append(s.second, p)
 	default:
 		err = fmt.Errorf("no such word")
 	}
@@ -212,6 +314,7 @@ func randomScenario(seed uint64) scenario {
 	s.randomGroups(r, partners)
 	s.randomStart(r, chance)
 	s.randomTrouble(r, chance)
+	s.randomMore(seed)
 	return s
 }
 
@@ -328,4 +431,84 @@ func (s *scenario) randomFault(r *rand.Rand, chance func(int) bool) {
 		}
 		s.other = append(s.other, other{what: []string{"call", "write"}[r.IntN(2)], n: 1 + r.IntN(150), does: does, group: g, to: to})
 	}
+}
+
+// randomMore adds what makes worlds and troubles rarer than those above, from
+// numbers of its own, so that the rest of a seed's scenario stays what it is.
+func (s *scenario) randomMore(seed uint64) {
+	r := rand.New(rand.NewPCG(seed, 1))
+	chance := func(percent int) bool { return r.IntN(100) < percent }
+	if chance(20) {
+		s.randomRotation(chance)
+	}
+	if chance(15) {
+		s.randomLink(r)
+	}
+	if chance(35) {
+		s.randomMeddling(r)
+	}
+	if len(s.faults) > 0 && chance(15) {
+		s.faults = append(s.faults, "arm: throttle")
+	}
+	switch {
+	case chance(10):
+		s.moved, s.missing, s.registered = true, nil, nil
+	case chance(20):
+		s.back = true
+	}
+	if len(s.crashes) == 0 && chance(40) {
+		p := second{what: []string{"write", "call"}[r.IntN(2)]}
+		p.n = 1 + r.IntN(map[string]int{"write": 40, "call": 200}[p.what])
+		if chance(60) {
+			p.pause = []time.Duration{45 * time.Second, 2 * time.Minute, 5 * time.Minute}[r.IntN(3)]
+		}
+		s.second = []second{p}
+	}
+}
+
+// randomRotation has protectors rotate by themselves, at first, as they are
+// wanted, or both.
+func (s *scenario) randomRotation(chance func(int) bool) {
+	first, wanted := chance(60), chance(70)
+	for i := range s.servers {
+		server := &s.servers[i]
+		if first && server.starts != "service" && chance(85) {
+			server.starts += auto
+		}
+		if wanted && server.wants != "service" && server.wants != "keep" && chance(85) {
+			server.wants += auto
+		}
+	}
+}
+
+// randomLink adds a database with a geo-secondary outside of the failover
+// groups, on one more server where there is a region for it.
+func (s *scenario) randomLink(r *rand.Rand) {
+	from, to := r.IntN(len(s.servers)), len(s.servers)
+	if to == len(regions) {
+		to = (from + 1 + r.IntN(to-1)) % to
+	} else {
+		first := s.servers[0]
+		s.servers = append(s.servers, serverIn{region: regions[to], starts: first.starts, wants: []string{"own", "shared", "keep"}[r.IntN(3)]})
+	}
+	s.links = append(s.links, linkIn{from, to, 1 + r.IntN(2)})
+}
+
+// randomMeddling has somebody else change protectors and keys during the run.
+func (s *scenario) randomMeddling(r *rand.Rand) {
+	o := other{what: []string{"call", "write"}[r.IntN(2)], does: []string{"flip", "flip", "version", "disable", "expire"}[r.IntN(5)]}
+	o.n = 1 + r.IntN(map[string]int{"write": 40, "call": 200}[o.what])
+	names := len(s.names())
+	if o.does == "flip" {
+		o.to = r.IntN(len(s.servers))
+		names++
+	}
+	if names == 0 {
+		return
+	}
+	o.group = r.IntN(names)
+	if o.group == len(s.names()) {
+		o.group = -1
+	}
+	s.other = append(s.other, o)
 }

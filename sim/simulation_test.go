@@ -46,6 +46,7 @@ type ending struct {
 	struck   int   // calls that a fault has struck
 	changes  []int // see tool
 	intents  []int
+	met      []string // what the scenario was about
 }
 
 // String sums the ending up.
@@ -57,7 +58,22 @@ func (e ending) String() string {
 }
 
 // simulate runs a scenario in a bubble and checks it.
-func simulate(t *testing.T, s scenario) (end ending) {
+func simulate(t *testing.T, s scenario) ending {
+	t.Helper()
+	if s.moved {
+		return simulateFrom(t, s, newStart(t, s))
+	}
+	return simulateIn(t, s, func(t *testing.T) *world { return newWorld(t, s) })
+}
+
+// simulateFrom does so from a start that others have, too.
+func simulateFrom(t *testing.T, s scenario, st *start) ending {
+	t.Helper()
+	dir := t.TempDir()
+	return simulateIn(t, s, func(t *testing.T) *world { return st.world(t, s, dir) })
+}
+
+func simulateIn(t *testing.T, s scenario, begin func(*testing.T) *world) (end ending) {
 	t.Helper()
 	journals := t.TempDir()
 	// Where something waits that no virtual time helps, the bubble would stand
@@ -65,16 +81,28 @@ func simulate(t *testing.T, s scenario) (end ending) {
 	stuck := time.AfterFunc(patience, func() { panic(fmt.Sprintf("a scenario hangs:\n%s", s)) })
 	defer stuck.Stop()
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, s)
+		w := begin(t)
 		defer w.close(t)
 		began := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), deadline)
 		defer cancel()
-		tool := &tool{world: w, journals: journals, others: s.other, protectors: history{}, intended: map[string][]string{}}
+		tool := newTool(w, journals)
+		tool.others, tool.seconds, tool.goal = s.other, s.second, w.desired()
+		if s.moved {
+			tool.forth = w.start.forth
+			tool.goal = tool.forth.Back()
+		}
+		later, forget := context.WithCancel(ctx)
+		defer tool.background.Wait()
+		defer forget()
+		tool.ctx = later
 		end = tool.runScenario(ctx, t)
 		end.virtual = time.Since(began)
 		end.calls, end.writes, end.did, end.told = tool.calls, tool.writes, tool.did, tool.told
 		end.changes, end.intents, end.crashed = tool.changes, tool.intents, tool.crashed
+		if !end.blocked {
+			end.met = append(s.about(), tool.met...)
+		}
 		if t.Failed() {
 			t.Logf("what was told:\n%s", strings.Join(tool.told, "\n"))
 		}
@@ -82,14 +110,42 @@ func simulate(t *testing.T, s scenario) (end ending) {
 	return end
 }
 
+// firstPlan makes the scenario's first plan, or takes the one that was made from
+// the same start.
+func (t *tool) firstPlan(ctx context.Context, o plan.Options) (bool, error) {
+	s := t.world.scenario
+	if s.moved && (t.forth.Blocked() || t.forth.Empty()) {
+		return false, nil
+	}
+	st := t.world.start
+	if st == nil {
+		return t.makePlan(ctx, t.goal, o)
+	}
+	made, hash, known := st.planned(o)
+	if known {
+		t.plan, t.hash = made, hash
+		t.planned(made)
+		return true, nil
+	}
+	begin, err := t.makePlan(ctx, t.goal, o)
+	noWay := t.blockedBy(check.RuleAutoRotationOneSide) && s.startsOneSided()
+	if s.moved && err == nil && !begin && !noWay {
+		err = fmt.Errorf("there is no way back from the plan's end: %v", blockersOf(t.plan.Findings))
+	}
+	if err == nil && begin {
+		err = st.plannedAs(o, t.plan, t.hash)
+	}
+	return begin, err
+}
+
 // makePlan plans and proves as the verb plan does.
-func (t *tool) makePlan(ctx context.Context, o plan.Options) (bool, error) {
+func (t *tool) makePlan(ctx context.Context, desired plan.Desired, o plan.Options) (bool, error) {
 	topology, err := t.world.observe(ctx)
 	if err != nil {
 		return false, fmt.Errorf("observe: %w", err)
 	}
 	o.Now, o.Group = time.Now(), groupName(0)
-	made, err := plan.Make(topology, t.world.desired(), o)
+	made, err := plan.Make(topology, desired, o)
 	if err != nil {
 		return false, fmt.Errorf("plan: %w", err)
 	}
@@ -112,7 +168,7 @@ func (t *tool) makePlan(ctx context.Context, o plan.Options) (bool, error) {
 
 func (t *tool) runScenario(ctx context.Context, tt *testing.T) (end ending) {
 	s := t.world.scenario
-	begin, err := t.makePlan(ctx, plan.Options{Grant: s.grant, Drill: s.drill, Failback: s.failback})
+	begin, err := t.firstPlan(ctx, plan.Options{Grant: s.grant, Drill: s.drill, Failback: s.failback})
 	if err != nil {
 		tt.Errorf("%v\n%s", err, s)
 		return end
@@ -120,6 +176,9 @@ func (t *tool) runScenario(ctx context.Context, tt *testing.T) (end ending) {
 	if !begin {
 		end.blocked = true
 		return end
+	}
+	if !s.moved {
+		t.forth = t.plan
 	}
 	began := time.Now()
 	watching, stop := context.WithCancel(ctx)
@@ -153,11 +212,30 @@ func (t *tool) runScenario(ctx context.Context, tt *testing.T) (end ending) {
 	t.mu.Lock()
 	t.others = nil
 	t.mu.Unlock()
-	if end.err != nil {
-		end.attempts = t.recover(ctx, tt)
+	if end.err != nil || t.spoiled() {
+		if err := t.healed(ctx); err != nil {
+			tt.Errorf("heal: %v\n%s", err, s)
+		}
+	}
+	switch {
+	case s.back && !s.moved:
+		t.rollBack(end)
+		end.attempts = t.recover(ctx, tt, plan.Options{Grant: s.grant})
+	case end.err != nil:
+		end.attempts = t.recover(ctx, tt, plan.Options{Grant: true})
 	}
 	t.checkGoal(ctx, tt)
 	return end
+}
+
+// rollBack makes the way back the goal, from wherever the run ended.
+func (t *tool) rollBack(end ending) {
+	from := "a run that was done"
+	if end.err != nil {
+		from = "a run that stopped"
+	}
+	t.goal, t.seconds = t.forth.Back(), nil
+	t.met = append(t.met, "a rollback after "+from)
 }
 
 // toTheEnd runs processes until one ends that does not die.
@@ -167,7 +245,7 @@ func (t *tool) toTheEnd(ctx context.Context, tt *testing.T, crashes []crash) (ru
 		if i < len(crashes) {
 			c = &crashes[i]
 		}
-		result, died, err := t.process(ctx, tt, c)
+		result, died, err := t.both(ctx, tt, c)
 		if !died {
 			return result, err
 		}
@@ -182,22 +260,23 @@ func (t *tool) toTheEnd(ctx context.Context, tt *testing.T, crashes []crash) (ru
 
 // recover plans anew from what is there, as the stopped run says, until the
 // goal is reached.
-func (t *tool) recover(ctx context.Context, tt *testing.T) (attempts int) {
+func (t *tool) recover(ctx context.Context, tt *testing.T, o plan.Options) (attempts int) {
 	s := t.world.scenario
-	if err := t.healed(ctx); err != nil {
-		tt.Errorf("heal: %v\n%s", err, s)
-	}
 	for attempts = 1; attempts <= 3; attempts++ {
-		begin, err := t.makePlan(ctx, plan.Options{Grant: true})
+		begin, err := t.makePlan(ctx, t.goal, o)
 		if err != nil {
 			tt.Errorf("plan again: %v\n%s", err, s)
 			return attempts
 		}
-		if !begin && t.plan.Empty() {
+		if !begin && t.plan.Empty() && !t.plan.Blocked() {
 			return attempts
 		}
+		if !begin && (t.newer() || t.oneSided()) {
+			attempts--
+			continue
+		}
 		if !begin {
-			tt.Errorf("the plan from what a stopped run left is blocked: %v\n%s", blockersOf(t.plan.Findings), s)
+			tt.Errorf("the plan from what the run left is blocked: %v\n%s", blockersOf(t.plan.Findings), s)
 			return attempts
 		}
 		result, err := t.toTheEnd(ctx, tt, nil)
@@ -205,21 +284,43 @@ func (t *tool) recover(ctx context.Context, tt *testing.T) (attempts int) {
 			return attempts
 		}
 		t.tell("the new plan stopped: %v", err)
+		o.Grant = true
 	}
 	tt.Errorf("three new plans have not reached the goal\n%s", s)
 	return attempts
 }
 
-// healed gives back what was revoked and waits until all is at rest.
-func (t *tool) healed(ctx context.Context) error {
-	for _, o := range t.world.scenario.other {
-		if o.does == "revoke" {
-			if err := t.world.regrant(ctx, t.world.revocable(), o.to, true); err != nil {
-				return err
-			}
-		}
+// newer takes the newest versions in place of those that are wanted, where the
+// plan is blocked since somebody has made newer ones: that is what there is, and
+// what a person would do.
+func (t *tool) newer() bool {
+	if !t.blockedBy(check.RuleKeyNotNewest) {
+		return false
 	}
-	return wait(ctx, 16*time.Minute)
+	goal, changed := t.world.renewed(t.goal)
+	if changed {
+		t.goal = goal
+		t.met = append(t.met, "no way to an older version, which the plan said")
+	}
+	return changed
+}
+
+// oneSided: there is no way back to a start with automatic rotation of one key
+// on one side alone, which Azure's rotation does not survive. What is wanted is
+// the goal again.
+func (t *tool) oneSided() bool {
+	s := t.world.scenario
+	if !t.blockedBy(check.RuleAutoRotationOneSide) || !s.back || !s.startsOneSided() {
+		return false
+	}
+	t.goal = t.world.desired()
+	t.met = append(t.met, "no way back to rotation on one side alone, which the plan said")
+	return true
+}
+
+// blockedBy reports whether a rule is all that blocks the plan.
+func (t *tool) blockedBy(rule string) bool {
+	return !slices.ContainsFunc(t.plan.Findings, func(f check.Finding) bool { return f.Severity == check.Blocker && f.Rule != rule })
 }
 
 func blockersOf(findings []check.Finding) []string {
@@ -238,7 +339,7 @@ func (t *tool) checkGoal(ctx context.Context, tt *testing.T) {
 	for range 20 {
 		topology, err := t.world.observe(ctx)
 		if err == nil {
-			v := check.Verify(topology, t.world.desired(), time.Now())
+			v := check.Verify(topology, t.goal, time.Now())
 			if v.OK {
 				return
 			}
@@ -252,18 +353,38 @@ func (t *tool) checkGoal(ctx context.Context, tt *testing.T) {
 	tt.Errorf("the goal is not reached\n%s", t.world.scenario)
 }
 
-// ciScenarios is how many scenarios every test run goes through, from the seed
-// 1 on; fewer in short runs, and under the race detector, which makes them ten
-// times as dear.
-const ciScenarios = 150
+// How much every test run goes through.
+const (
+	// wholeScenarios are the random scenarios, from the seed 1 on, of every test
+	// run, which sets CROSSKEYS_WHOLE; ciScenarios those of go test alone;
+	// shortScenarios those of short runs, and racedScenarios those under the race
+	// detector, which makes them ten times as dear.
+	wholeScenarios = 500
+	ciScenarios    = 100
+	shortScenarios = 10
+	racedScenarios = 30
+	// ciVariantPoints are the points of the failover matrix for each variant of
+	// the move, beside those of the plain one; shortPoints are those for each of
+	// all in short runs and under the race detector. Both about.
+	ciVariantPoints = 80
+	shortPoints     = 4
+	// twoEvery is how many journal writes lie between two at which a second
+	// process begins.
+	twoEvery = 6
+)
+
+// whole reports whether as much is to be gone through as make test does.
+func whole() bool { return os.Getenv("CROSSKEYS_WHOLE") != "" }
 
 func TestSimulation(t *testing.T) {
 	n := ciScenarios
 	switch {
+	case whole():
+		n = wholeScenarios
 	case testing.Short():
-		n = 10
+		n = shortScenarios
 	case raced:
-		n = 30
+		n = racedScenarios
 	}
 	simulateSeeds(t, 1, n)
 }
@@ -318,7 +439,14 @@ func simulateSeeds(t *testing.T, from uint64, n int) {
 				defer mu.Unlock()
 				counts[end.kind()]++
 				for _, what := range end.did {
-					counts["of which met: "+strings.Split(strings.SplitN(what, ": ", 2)[1], ",")[0]]++
+					what, came, _ := strings.Cut(strings.SplitN(what, ": ", 2)[1], ", ")
+					if came != "<nil>" {
+						what += ", which was refused"
+					}
+					counts["of which met: "+what]++
+				}
+				for _, what := range slices.Compact(slices.Sorted(slices.Values(end.met))) {
+					counts["of which met: "+what]++
 				}
 				if end.crashed > 0 {
 					counts["of which the tool died in"]++
@@ -378,7 +506,7 @@ func TestAScenarioIsItsText(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%v\n%s", err, s)
 		}
-		if diff := gocmp.Diff(s, read, gocmp.AllowUnexported(scenario{}, serverIn{}, groupIn{}, held{}, crash{}, other{})); diff != "" {
+		if diff := gocmp.Diff(s, read, gocmp.AllowUnexported(scenario{}, serverIn{}, groupIn{}, linkIn{}, held{}, crash{}, other{}, second{})); diff != "" {
 			t.Fatalf("%s\n%s", diff, s)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -41,6 +42,7 @@ const resourceGroup = "sim"
 // its own calls are struck by no fault and counted nowhere.
 type world struct {
 	scenario   scenario
+	start      *start // from which it is a copy; nil where it was made for itself
 	network    *memnet.Network
 	lab        *lab.Lab
 	client     *http.Client
@@ -50,6 +52,10 @@ type world struct {
 	principals []string             // by server
 	keys       map[string]tde.KeyID // by name, such as own1
 	cloud      *azure.Cloud
+	given      atomic.Int64 // RSA keys that the lab was given
+
+	mu     sync.Mutex
+	newest map[string]tde.KeyID // versions that somebody else has made since, by name
 }
 
 // ownCalls marks the test's calls as the lab's own.
@@ -85,27 +91,31 @@ func (k *rsaKeys) nth(n, bits int) (*rsa.PrivateKey, error) {
 	return k.keys[n], nil
 }
 
-// forOneLab gives the keys of 2048 bits one after the other.
-func (k *rsaKeys) forOneLab() func(bits int) (*rsa.PrivateKey, error) {
-	var mu sync.Mutex
-	given := 0
+// forOneLab gives the keys of 2048 bits one after the other, from one on.
+func (k *rsaKeys) forOneLab(given *atomic.Int64) func(bits int) (*rsa.PrivateKey, error) {
 	return func(bits int) (*rsa.PrivateKey, error) {
 		if bits != 2048 {
 			return rsa.GenerateKey(rand.Reader, bits)
 		}
-		mu.Lock()
-		defer mu.Unlock()
-		given++
-		return k.nth(given-1, bits)
+		return k.nth(int(given.Add(1))-1, bits)
 	}
 }
 
 // newWorld starts a lab and makes the scenario's start in it.
 func newWorld(t *testing.T, s scenario) *world {
 	t.Helper()
-	w := &world{scenario: s, network: memnet.New(), keys: map[string]tde.KeyID{}}
+	w := &world{scenario: s, keys: map[string]tde.KeyID{}, newest: map[string]tde.KeyID{}}
+	w.open(t, "")
+	w.make(t)
+	return w
+}
+
+// open starts a lab on a folder, or on a new one, and connects to it.
+func (w *world) open(t *testing.T, dir string) {
+	t.Helper()
+	w.network = memnet.New()
 	var err error
-	w.lab, err = lab.Start(t.Context(), lab.Options{Network: w.network, Latency: latency.Azure(1), NewRSA: generated.forOneLab()})
+	w.lab, err = lab.Start(t.Context(), lab.Options{Dir: dir, Network: w.network, Latency: latency.Azure(1), NewRSA: generated.forOneLab(&w.given)})
 	if err != nil {
 		t.Fatalf("start the lab: %v", err)
 	}
@@ -119,12 +129,16 @@ func newWorld(t *testing.T, s scenario) *world {
 		t.Fatal(err)
 	}
 	w.cloud = w.connect(t, own)
-	for _, make := range []func(context.Context) error{w.makeServers, w.makeVaults, w.makeProtectors, w.makeGroups, w.makeHalfway} {
+}
+
+// make makes the scenario's start.
+func (w *world) make(t *testing.T) {
+	t.Helper()
+	for _, make := range []func(context.Context) error{w.makeServers, w.makeVaults, w.makeProtectors, w.makeGroups, w.makeLinks, w.makeHalfway} {
 		if err := make(t.Context()); err != nil {
-			t.Fatalf("make the scenario's start: %v\n%s", err, s)
+			t.Fatalf("make the scenario's start: %v\n%s", err, w.scenario)
 		}
 	}
-	return w
 }
 
 func (w *world) close(t *testing.T) {
@@ -167,6 +181,11 @@ func (w *world) target() azure.Target {
 	for _, key := range w.keys {
 		target.Keys = append(target.Keys, key)
 	}
+	w.mu.Lock()
+	for _, key := range w.newest {
+		target.Keys = append(target.Keys, key)
+	}
+	w.mu.Unlock()
 	slices.SortFunc(target.Keys, func(a, b tde.KeyID) int { return strings.Compare(a.String(), b.String()) })
 	return target
 }
@@ -179,9 +198,14 @@ func (w *world) observe(ctx context.Context) (tde.Topology, error) {
 func (w *world) desired() plan.Desired {
 	desired := plan.Desired{}
 	for i, server := range w.scenario.servers {
-		if server.wants != "keep" {
-			desired[serverName(i)] = plan.DesiredProtector{Key: w.keys[keyName(server.wants, i)]}
+		if server.wants == "keep" {
+			continue
 		}
+		wanted := plan.DesiredProtector{Key: w.keys[keyName(server.wants, i)]}
+		if strings.HasSuffix(server.wants, auto) {
+			wanted.AutoRotation = to.Ptr(true)
+		}
+		desired[serverName(i)] = wanted
 	}
 	return desired
 }
@@ -291,7 +315,7 @@ func (w *world) makeVault(ctx context.Context, name string) error {
 			}
 		}
 	}
-	client, err := azkeys.NewClient("https://"+vaultName(name)+".vault.azure.net", w.credential, &azkeys.ClientOptions{ClientOptions: w.options.ClientOptions})
+	client, err := w.vault(name)
 	if err != nil {
 		return err
 	}
@@ -301,6 +325,11 @@ func (w *world) makeVault(ctx context.Context, name string) error {
 	}
 	w.keys[name], err = tde.ParseKeyID(string(*key.Key.KID))
 	return err
+}
+
+// vault gives a client of the vault of a key.
+func (w *world) vault(name string) (*azkeys.Client, error) {
+	return azkeys.NewClient("https://"+vaultName(name)+".vault.azure.net", w.credential, &azkeys.ClientOptions{ClientOptions: w.options.ClientOptions})
 }
 
 func vaultName(key string) string { return "ck-" + key }
@@ -352,12 +381,21 @@ func (w *world) makeProtectors(ctx context.Context) error {
 		if name == "" {
 			return nil
 		}
-		poller, err := w.sql.NewEncryptionProtectorsClient().BeginCreateOrUpdate(ctx, resourceGroup, serverName(i), armsql.EncryptionProtectorNameCurrent, armsql.EncryptionProtector{
-			Properties: &armsql.EncryptionProtectorProperties{ServerKeyType: to.Ptr(armsql.ServerKeyTypeAzureKeyVault), ServerKeyName: to.Ptr(w.keys[name].ServerKeyName())},
-		}, nil)
+		poller, err := w.protect(ctx, i, name, strings.HasSuffix(w.scenario.servers[i].starts, auto))
 		_, err = await(ctx, poller, err)
 		return err
 	})
+}
+
+// protect begins to set a server's protector; no name: service-managed.
+func (w *world) protect(ctx context.Context, server int, name string, rotates bool) (*runtime.Poller[armsql.EncryptionProtectorsClientCreateOrUpdateResponse], error) {
+	properties := &armsql.EncryptionProtectorProperties{ServerKeyType: to.Ptr(armsql.ServerKeyTypeServiceManaged), ServerKeyName: to.Ptr(tde.ServiceManagedKeyName)}
+	if name != "" {
+		properties = &armsql.EncryptionProtectorProperties{
+			ServerKeyType: to.Ptr(armsql.ServerKeyTypeAzureKeyVault), ServerKeyName: to.Ptr(w.keys[name].ServerKeyName()), AutoRotationEnabled: &rotates,
+		}
+	}
+	return w.sql.NewEncryptionProtectorsClient().BeginCreateOrUpdate(ctx, resourceGroup, serverName(server), armsql.EncryptionProtectorNameCurrent, armsql.EncryptionProtector{Properties: properties}, nil)
 }
 
 func (w *world) makeGroups(ctx context.Context) error {
@@ -372,9 +410,7 @@ func (w *world) makeGroups(ctx context.Context) error {
 		}
 		for d := range g.databases {
 			name := fmt.Sprintf("db%d-%d", n, d)
-			poller, err := w.sql.NewDatabasesClient().BeginCreateOrUpdate(ctx, resourceGroup, serverName(g.primary), name,
-				armsql.Database{Location: to.Ptr(w.scenario.servers[g.primary].region), SKU: &armsql.SKU{Name: to.Ptr("GP_Gen5_2")}}, nil)
-			if _, err := await(ctx, poller, err); err != nil {
+			if err := w.makeDatabase(ctx, g.primary, name, nil); err != nil {
 				return err
 			}
 			group.Properties.Databases = append(group.Properties.Databases, to.Ptr(server+serverName(g.primary)+"/databases/"+name))
@@ -382,6 +418,31 @@ func (w *world) makeGroups(ctx context.Context) error {
 		poller, err := w.sql.NewFailoverGroupsClient().BeginCreateOrUpdate(ctx, resourceGroup, serverName(g.primary), groupName(n), group, nil)
 		if _, err := await(ctx, poller, err); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// makeDatabase makes a database, or the geo-secondary of one.
+func (w *world) makeDatabase(ctx context.Context, server int, name string, properties *armsql.DatabaseProperties) error {
+	poller, err := w.sql.NewDatabasesClient().BeginCreateOrUpdate(ctx, resourceGroup, serverName(server), name,
+		armsql.Database{Location: to.Ptr(w.scenario.servers[server].region), SKU: &armsql.SKU{Name: to.Ptr("GP_Gen5_2")}, Properties: properties}, nil)
+	_, err = await(ctx, poller, err)
+	return err
+}
+
+// makeLinks makes the databases that are replicated outside of failover groups.
+func (w *world) makeLinks(ctx context.Context) error {
+	for n, l := range w.scenario.links {
+		for d := range l.databases {
+			name := fmt.Sprintf("geo%d-%d", n, d)
+			if err := w.makeDatabase(ctx, l.primary, name, nil); err != nil {
+				return err
+			}
+			source := "/subscriptions/" + lab.SubscriptionID + "/resourceGroups/" + resourceGroup + "/providers/Microsoft.Sql/servers/" + serverName(l.primary) + "/databases/" + name
+			if err := w.makeDatabase(ctx, l.secondary, name, &armsql.DatabaseProperties{CreateMode: to.Ptr(armsql.CreateModeSecondary), SourceDatabaseID: &source}); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -137,7 +137,7 @@ func child(ctx context.Context, t testing.TB, access lab.Access, folder string, 
 	}
 	c := &process{Cmd: exec.CommandContext(ctx, self, args...)}
 	c.Stdout, c.Stderr = &c.said, &c.said
-	c.Env = append(labEnviron(os.Environ(), access.Environ()), childVariable+"=1", "XDG_STATE_HOME="+folder, "CROSSKEYS_DISABLE_INSTANCE_DISCOVERY=1")
+	c.Env = append(labEnviron(os.Environ(), access.Environ()), childVariable+"=1", "XDG_STATE_HOME="+folder, "CROSSKEYS_DISABLE_INSTANCE_DISCOVERY=1", "GOGC=400")
 	if variables[leaseVariable] == "" {
 		c.Env = append(c.Env, leaseVariable+"=300ms")
 	}

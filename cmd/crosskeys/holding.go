@@ -124,6 +124,14 @@ func (u *underway) open(ctx context.Context) (*journal.Run, []journal.Record, er
 		return written, log.Records, u.store.Ask(ctx, u.found, "", "")
 	}
 	j := u.job
+	// Another process may have begun the plan, and ended in its middle, since
+	// this one looked for unfinished runs.
+	if begun, err := u.store.Unfinished(ctx, j.hash); err != nil || begun != "" {
+		if err == nil {
+			err = &run.StopError{Reason: run.Elsewhere, What: fmt.Sprintf("run %s of this plan was begun meanwhile", begun), Hint: "go on with: crosskeys resume " + begun}
+		}
+		return nil, nil, err
+	}
 	before, err := u.doneBefore(ctx)
 	if err != nil {
 		return nil, nil, err

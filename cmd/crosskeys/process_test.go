@@ -12,6 +12,10 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/crosskeys/crosskeys/journal"
+	"github.com/crosskeys/crosskeys/lab"
+	"github.com/crosskeys/crosskeys/run"
 )
 
 // onJournals runs a test with journals in folders, and in databases where
@@ -222,4 +226,34 @@ func (m template) sleepsTooLong(t *testing.T, journals, point string) bool {
 	}
 	c.ended(m, "")
 	return true
+}
+
+// One that found no run of its plan, and waited for the servers while another
+// began it and died, begins no second one.
+func TestARunThatWasBegunMeanwhileIsNotBegunAgain(t *testing.T) {
+	c, _ := onLab(t, lab.Options{}, lab.SeedOptions{})
+	reached, err := c.connect(t.Context(), settings{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	store, err := journal.OpenStore(t.Context(), t.TempDir(), time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = store.Close() }()
+	u := &underway{store: store, cloud: reached, job: job{hash: "the plan's"}}
+	if u.lease, err = store.Acquire(t.Context(), "", "the other", []string{lab.ArticlePrimary}, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	other, err := store.Begin(t.Context(), journal.BeginEntry{Verb: "apply", PlanHash: u.job.hash}, u.lease)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _, err = u.open(t.Context())
+	if stop, ok := errors.AsType[*run.StopError](err); !ok || stop.Reason != run.Elsewhere || !strings.Contains(stop.Hint, other.ID()) {
+		t.Errorf("%v", err)
+	}
+	if runs, err := store.Runs(t.Context()); err != nil || len(runs) != 1 {
+		t.Errorf("%+v %v", runs, err)
+	}
 }

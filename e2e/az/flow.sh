@@ -20,13 +20,14 @@
 #   RUN               suffix of every name                                   [random]
 #   KV_VIA            how keys are made: auto, keyvault (az keyvault key), rest (az rest)  [auto]
 #   CLEANUP           1 deletes both resource groups at the end              [0]
+#   CROSSKEYS         the crosskeys binary, to ask the lab's monitor; without it that part is left out  []
 set -uo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 : "${AZ:=az}" "${ARM_ENDPOINT:=https://localhost:8443}" "${EMU_PROXY:=}" "${CA_FILE:=}" "${CLEANUP:=0}"
 ARM_ENDPOINT=${ARM_ENDPOINT%/}
 : "${AUTHORITY:=$ARM_ENDPOINT/adfs}" "${AUDIENCE:=$ARM_ENDPOINT}" "${GRAPH_ENDPOINT:=$ARM_ENDPOINT}"
 : "${VAULT_DNS_SUFFIX:=.vault.azure.net}" "${KV_VIA:=auto}" "${LOC_A:=northeurope}" "${LOC_B:=westeurope}"
-: "${CLIENT_ID:=}" "${CLIENT_SECRET:=}" "${TENANT_ID:=}"
+: "${CROSSKEYS:=}" "${CLIENT_ID:=}" "${CLIENT_SECRET:=}" "${TENANT_ID:=}"
 : "${RUN:=$(od -An -N3 -tx1 /dev/urandom | tr -d ' \n')}"
 # shellcheck source-path=SCRIPTDIR source=harness.sh
 . "$HERE/harness.sh"
@@ -320,6 +321,31 @@ expect "  the same subscription" "$SUB"
 check "  in the cloud that az knows by itself" '[name, endpoints.resourceManager]' \
   '["AzureCloud", "https://management.azure.com/"]' cloud show
 together "protector_is A A1" "protector_is B B2" "keys_are B A1 B1 B2 IDLE"
+
+# ---- phase 5 --------------------------------------------------------------------------------------------------------
+lab_says() { "$CROSSKEYS" lab "$@" >"$OUT" 2>"$ERR" </dev/null || fail "crosskeys lab $*" "$(tail -5 "$ERR")"; } # ARGS
+# monitored RULES WANTED: the lab's own monitor has seen these of the RULES broken, as rule|server, and no others.
+monitored() {
+  lab_says monitor --json
+  GOT=$(python3 -c '
+import json, sys
+seen = json.load(open(sys.argv[1]))
+print(",".join(sorted({"|".join([i["rule"], *sorted({i["server"], i.get("owner", i["server"])})]) for i in seen if i["rule"] in sys.argv[2].split()})))' "$OUT" "$1" 2>&1)
+  expect "  the lab's monitor tells of: ${2:-nothing}" "$2"
+}
+
+if [ -n "$CROSSKEYS" ]; then
+  part "phase 5: a script in a hurry shows in the lab's monitor"
+  monitored "One Open Next Past" ""
+  lab_says fault add 'operation UpsertLogicalServerEncryptionprotector: slow 5s'
+  together "protect A B2" "protect B IDLE"
+  lab_says fault clear
+  monitored "One" "One|${SQL[A]}|${SQL[B]}"
+  do_az "server A may no longer use the vault of its own protector" \
+    keyvault delete-policy -g "${RG[B]}" -n "${KV[B]}" --object-id "${PRINCIPAL[A]}"
+  monitored "Open" "Open|${SQL[A]}"
+  do_az "and may again" keyvault set-policy -g "${RG[B]}" -n "${KV[B]}" --object-id "${PRINCIPAL[A]}" --key-permissions get wrapKey unwrapKey
+fi
 
 part "the end"
 on A
