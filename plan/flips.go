@@ -82,7 +82,24 @@ func (m *maker) wayBack(s tde.Server) (string, bool) {
 	case !m.oldKeyInPlace(s):
 		return fmt.Sprintf("no way back: the old key %s is not registered and usable everywhere", old.Key.Short()), false
 	}
-	return again + "; possible while " + old.Key.Short() + " is the newest version of its key and registered everywhere", true
+	possible := again + "; possible while " + old.Key.Short() + " is the newest version of its key and registered everywhere"
+	if partner := m.oneSided(s); partner != "" {
+		possible += fmt.Sprintf("; rollback does not plan it, since %s has the same key and auto-rotation is on on one side only, which blocks later rotations", partner)
+	}
+	return possible, true
+}
+
+// oneSided names a partner that has the same protector now, one of them with
+// auto-rotation; a state that nobody should return to.
+// Source: https://learn.microsoft.com/azure/azure-sql/database/transparent-data-encryption-byok-key-rotation
+func (m *maker) oneSided(s tde.Server) string {
+	for _, name := range m.topology.Partners(s.Name) {
+		p, _ := m.topology.Server(name)
+		if p.Protector.Key == s.Protector.Key && p.Protector.AutoRotation != s.Protector.AutoRotation {
+			return p.Name
+		}
+	}
+	return ""
 }
 
 // oldKeyInPlace reports whether every server that must have the present

@@ -249,6 +249,7 @@ func TestWayBack(t *testing.T) {
 		}, false, "not seen"},
 		{"the old key is disabled", func(w *tdetest.World) { w.AtKey(key(tdetest.Shared)).Enabled = false }, false, "cannot be used"},
 		{"the old key's vault is not protected", func(w *tdetest.World) { w.AtVault("testshared").PurgeProtection = false }, false, "purge protection"},
+		{"the old protector rotated on one side only", func(w *tdetest.World) { w.SetProtector(second, key(tdetest.Shared), true) }, true, "one side only"},
 		{"the partner may not use the old key", func(w *tdetest.World) { w.Revoke(first, "testshared") }, false, "registered and usable everywhere"},
 	}
 	for _, tt := range tests {
