@@ -169,7 +169,9 @@ func TestFailoverMatrix(t *testing.T) {
 					t.Parallel()
 					leaveInTime(t, limit, limited)
 					end := simulateFrom(t, s, common.of(t, s))
-					if !end.came(s) {
+					// How often the tool looks is not the same each time, so the
+					// last calls may not be there.
+					if short := len(s.other) == 1 && s.other[0].what == "call" && s.other[0].n > end.calls; !end.came(s) && !short {
 						t.Errorf("the trouble never came\n%s", s)
 					}
 					mu.Lock()

@@ -362,11 +362,11 @@ const (
 	wholeScenarios = 500
 	ciScenarios    = 100
 	shortScenarios = 10
-	racedScenarios = 30
+	racedScenarios = 12
 	// ciVariantPoints are the points of the failover matrix for each variant of
 	// the move, beside those of the plain one; shortPoints are those for each of
 	// all in short runs and under the race detector. Both about.
-	ciVariantPoints = 80
+	ciVariantPoints = 25
 	shortPoints     = 4
 	// twoEvery is how many journal writes lie between two at which a second
 	// process begins.

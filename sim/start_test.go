@@ -161,6 +161,10 @@ func move(t *testing.T, w *world) plan.Plan {
 	return tool.plan
 }
 
+// takingUp is how long a lab that has just started may still be taking its
+// replication up again.
+const takingUp = 10 * time.Second
+
 // world begins a trial: at the moment when the start was closed, from a copy of
 // it.
 func (st *start) world(t *testing.T, s scenario, dir string) *world {
@@ -172,5 +176,6 @@ func (st *start) world(t *testing.T, s scenario, dir string) *world {
 	w.given.Store(st.given)
 	time.Sleep(time.Until(st.at))
 	w.open(t, dir)
+	time.Sleep(takingUp)
 	return w
 }
