@@ -102,16 +102,22 @@ func New(o Options) *Monitor {
 // none is known.
 func (m *Monitor) Note(by *Cause) {
 	m.mu.Lock()
-	m.noted++
-	if by != nil {
-		if len(m.causes) >= maxRecent {
-			m.causes = m.causes[1:]
-		}
-		m.causes = append(m.causes, *by)
-		m.remember(*by)
-	}
+	m.note(by)
 	m.mu.Unlock()
 	m.nudge()
+}
+
+// note is Note for a caller that holds mu, and nudges afterwards.
+func (m *Monitor) note(by *Cause) {
+	m.noted++
+	if by == nil {
+		return
+	}
+	if len(m.causes) >= maxRecent {
+		m.causes = m.causes[1:]
+	}
+	m.causes = append(m.causes, *by)
+	m.remember(*by)
 }
 
 func (m *Monitor) remember(by Cause) {
@@ -135,8 +141,9 @@ func (m *Monitor) Begin(by Cause) (end func()) {
 	return func() {
 		m.mu.Lock()
 		delete(m.running, id)
+		m.note(&by) // at once: a judgement in between would know of no call
 		m.mu.Unlock()
-		m.Note(&by)
+		m.nudge()
 	}
 }
 
@@ -301,7 +308,8 @@ const tries = 3
 func (m *Monitor) judge(at time.Time, turn *Turn) {
 	var snapshot Snapshot
 	var until uint64
-	for n := range tries {
+	still := false
+	for range tries {
 		m.mu.Lock()
 		until = m.noted
 		m.mu.Unlock()
@@ -311,9 +319,9 @@ func (m *Monitor) judge(at time.Time, turn *Turn) {
 			return
 		}
 		m.mu.Lock()
-		still := m.noted == until
+		still = m.noted == until
 		m.mu.Unlock()
-		if still || n == tries-1 {
+		if still {
 			break
 		}
 	}
@@ -322,7 +330,10 @@ func (m *Monitor) judge(at time.Time, turn *Turn) {
 	causes := m.candidates()
 	overlaps := m.overlaps
 	if turn == nil {
-		m.causes, m.overlaps = nil, nil
+		m.overlaps = nil
+	}
+	if turn == nil && still && m.noted == until {
+		m.causes = nil // all that they did is in the snapshot
 	}
 	m.mu.Unlock()
 	found := Judge(snapshot)
