@@ -362,7 +362,7 @@ const (
 	wholeScenarios = 500
 	ciScenarios    = 100
 	shortScenarios = 10
-	racedScenarios = 12
+	racedScenarios = 30
 	// ciVariantPoints are the points of the failover matrix for each variant of
 	// the move, beside those of the plain one; shortPoints are those for each of
 	// all in short runs and under the race detector. Both about.

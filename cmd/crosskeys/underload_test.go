@@ -192,7 +192,7 @@ func seedOf(t *testing.T) uint64 {
 // The whole move and both failovers under load, with the lab killed at random
 // moments: no acknowledged write is lost.
 func TestCrashesUnderLoadLoseNoAcknowledgedWrite(t *testing.T) {
-	runs := 4
+	runs := 6
 	switch {
 	case os.Getenv("CROSSKEYS_SOAK") != "":
 		runs = 20
