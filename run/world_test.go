@@ -21,7 +21,7 @@ var errDead = errors.New("the process has died")
 
 // accident is what happens to one call of Act, by its place among all calls.
 type accident struct {
-	refuse     *run.CallError // refused, nothing happens
+	refuse     *run.CallError // refused after half the time, nothing happens
 	lostBefore bool           // the reply is lost, nothing happens
 	lostAfter  bool           // the effect happens, the reply is lost
 	lostLate   time.Duration  // the reply is lost at once, the effect happens later
@@ -146,7 +146,11 @@ func (a *azure) Act(ctx context.Context, s plan.Step, accepted func(run.Accepted
 		a.mu.Unlock()
 		return run.Answer{}, errDead
 	}
-	pause(ctx, a.opTime)
+	took := a.opTime
+	if happens.refuse != nil {
+		took /= 2 // refused before those that were begun with it take effect, so that what is begun next has heard of it
+	}
+	pause(ctx, took)
 	return a.finish(s, happens)
 }
 
