@@ -7,9 +7,10 @@
 # (packages of go test, parts and count of an end-to-end run, what was skipped and why), and all of it on failure.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
-shown='^(ok  	|FAIL|---- |SKIP |NOTE |[0-9]+ passed, )'
+shown='^(ok  	|FAIL|--- FAIL|---- |SKIP |NOTE |[0-9]+ passed, )'
 logs=.logs
 longest=600 # lines of a failed stage's log that are printed
+causes='^ *--- FAIL|^panic: |^fatal error: |WARNING: DATA RACE|_test\.go:[0-9]+: |^FAIL |: error: '
 mkdir -p "$logs"
 trap 'echo; exit 130' INT
 
@@ -69,6 +70,10 @@ for stage in "$@"; do
   fi
 done
 if [ ${#failed[@]} -gt 0 ]; then
+  # Once more, since a record of this may keep the end alone: what failed in them.
+  for stage in "${failed[@]}"; do
+    grep -nE "$causes" "$logs/$stage.log" | cut -c 1-400 | tail -n 30 | sed "s/^/   $stage: /"
+  done
   echo "FAILED: ${failed[*]} (of $count stages, $(seconds "$began"))"
   exit 1
 fi
