@@ -72,24 +72,33 @@ type walkDatabase struct {
 }
 
 // The keys of all topologies: a key, a key of two versions, a key, and the
-// same material in another vault.
+// same material in two other vaults, so that a server may have several copies
+// of a key that it has not.
 const (
 	keyA model.Key = iota
 	keyB1
 	keyB2
 	keyC
 	keyCopy
+	keyCopyToo
 	walkKeys
 )
 
 const (
-	vaultOne = "walkvaultone"
-	vaultTwo = "walkvaulttwo"
+	vaultOne   = "walkvaultone"
+	vaultTwo   = "walkvaulttwo"
+	vaultThree = "walkvaultthree"
 )
 
+func walkVaults() []string { return []string{vaultOne, vaultTwo, vaultThree} }
+
+// vaultOfKey gives the last vault for a server's own certificate.
 func vaultOfKey(k model.Key) string {
-	if k == keyC {
+	switch {
+	case k == keyC:
 		return vaultTwo
+	case k >= keyCopyToo: // or a certificate
+		return vaultThree
 	}
 	return vaultOne
 }
@@ -122,8 +131,8 @@ func (p *topology) model() {
 		for k := range walkKeys {
 			c.Same[k], c.Successor[k] = model.Keys(0).With(k), k
 		}
-		c.Same[keyC] = c.Same[keyC].With(keyCopy)
-		c.Same[keyCopy] = c.Same[keyC]
+		c.Same[keyC] = c.Same[keyC].With(keyCopy).With(keyCopyToo)
+		c.Same[keyCopy], c.Same[keyCopyToo] = c.Same[keyC], c.Same[keyC]
 		for _, h := range d.holders {
 			c.Database.Holders = c.Database.Holders.With(h)
 		}
@@ -210,7 +219,7 @@ func (w *walkTemplate) fillVaults(ctx context.Context, cred azcore.TokenCredenti
 		return err
 	}
 	clients := map[string]*azkeys.Client{}
-	for _, name := range []string{vaultOne, vaultTwo} {
+	for _, name := range walkVaults() {
 		poller, err := vaults.BeginCreateOrUpdate(ctx, walkGroup, name, armkeyvault.VaultCreateOrUpdateParameters{
 			Location: to.Ptr("eastus"), Properties: &armkeyvault.VaultProperties{
 				TenantID: to.Ptr(lab.TenantID), SKU: &armkeyvault.SKU{Family: to.Ptr(armkeyvault.SKUFamilyA), Name: to.Ptr(armkeyvault.SKUNameStandard)},
@@ -241,11 +250,13 @@ func (w *walkTemplate) fillVaults(ctx context.Context, cred azcore.TokenCredenti
 	if err != nil {
 		return err
 	}
-	restored, err := clients[vaultOne].RestoreKey(ctx, azkeys.RestoreKeyParameters{KeyBackup: backup.Value}, nil)
-	if err != nil {
-		return err
+	for _, k := range []model.Key{keyCopy, keyCopyToo} {
+		restored, err := clients[vaultOfKey(k)].RestoreKey(ctx, azkeys.RestoreKeyParameters{KeyBackup: backup.Value}, nil)
+		if err != nil {
+			return err
+		}
+		w.uris[k] = string(*restored.Key.KID)
 	}
-	w.uris[keyCopy] = string(*restored.Key.KID)
 	return nil
 }
 
@@ -349,7 +360,7 @@ func walk(t *testing.T, seed uint64) tally {
 func (w *walker) prelude() {
 	for s := range w.servers {
 		server := model.Server(s)
-		for _, vault := range []string{vaultOne, vaultTwo} {
+		for _, vault := range walkVaults() {
 			if w.random.IntN(8) > 0 {
 				w.grant(server, vault)
 			}
@@ -394,9 +405,9 @@ func (w *walker) step() {
 	}
 	switch n := w.random.IntN(40); {
 	case n < 7:
-		w.grant(server, vaultOfKey(min(key, keyCopy)))
+		w.grant(server, vaultOfKey(key))
 	case n < 9:
-		w.revoke(server, vaultOfKey(min(key, keyCopy)))
+		w.revoke(server, vaultOfKey(key))
 	case n < 18 && key.Managed():
 		w.try(model.Action{Kind: model.Register, Server: server, Key: key}, func() error { return w.registerKey(server, key) })
 	case n < 28:

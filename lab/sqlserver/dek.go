@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
 
@@ -82,43 +83,65 @@ func (s *Service) openFor(ctx context.Context, server string, dek engine.Wrapped
 }
 
 // unwrapAs unwraps through a key that is registered on the server: the very
-// key that wrapped, or one of the same material in another vault.
+// key that wrapped, or any usable one of the same material in another vault.
+// The error is that of the first key.
 func (s *Service) unwrapAs(ctx context.Context, server Server, dek engine.WrappedDEK) ([]byte, error) {
 	principal, err := s.principalOf(server)
 	if err != nil {
 		return nil, err
 	}
-	key, found, err := s.keyOfMaterial(server, dek.KeyURI, dek.Thumbprint)
+	keys, err := s.keysThatOpen(server, dek.KeyURI, dek.Thumbprint)
 	if err != nil {
 		return nil, err
 	}
-	if !found {
+	if len(keys) == 0 {
 		return nil, serverKeyMissing(server, dek.KeyURI)
 	}
-	plain, err := s.Vault.Unwrap(ctx, principal, key.URI, dek.Wrapped)
-	if err != nil {
-		return nil, s.keyRefusal(server, key.URI, err)
+	var refusal error
+	for _, key := range keys {
+		plain, err := s.Vault.Unwrap(ctx, principal, key.URI, dek.Wrapped)
+		if err == nil {
+			return plain, nil
+		}
+		if refusal == nil {
+			refusal = s.keyRefusal(server, key.URI, err)
+		}
 	}
-	return plain, nil
+	return nil, refusal
 }
 
-// keyOfMaterial finds a key of the server that can open what uri wrapped.
-func (s *Service) keyOfMaterial(server Server, uri, thumbprint string) (ServerKey, bool, error) {
+// keysThatOpen are the keys registered on the server that can open what uri
+// wrapped: that key alone where it is registered, else all of its material.
+func (s *Service) keysThatOpen(server Server, uri, thumbprint string) (same []ServerKey, err error) {
 	var keys []ServerKey
-	err := s.Store.View(func(tx *store.Tx) (err error) {
+	err = s.Store.View(func(tx *store.Tx) (err error) {
 		keys, err = s.keysOf(tx, server.Name)
 		return err
 	})
-	var same ServerKey
 	for _, key := range keys {
-		if key.URI == uri {
-			return key, true, err
+		if strings.EqualFold(key.URI, uri) {
+			return []ServerKey{key}, err
 		}
 		if key.Thumbprint == thumbprint {
-			same = key
+			same = append(same, key)
 		}
 	}
-	return same, same.URI != "", err
+	return same, err
+}
+
+// probeAny probes keys until one works. The error is that of the first key.
+func (s *Service) probeAny(ctx context.Context, server Server, keys []ServerKey) error {
+	var refusal error
+	for _, key := range keys {
+		err := s.probeKey(ctx, server, key.URI)
+		if err == nil {
+			return nil
+		}
+		if refusal == nil {
+			refusal = err
+		}
+	}
+	return refusal
 }
 
 func (s *Service) registeredKey(server Server, name string) (key ServerKey, err error) {

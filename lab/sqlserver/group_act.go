@@ -75,12 +75,12 @@ func (s *Service) requirePartnersHold(ctx context.Context, group Group) error {
 		if err != nil {
 			return err
 		}
-		held, err := s.partnerKey(partner, primary.Protector, key.Thumbprint)
+		held, err := s.partnerKeys(partner, primary.Protector, key.Thumbprint)
 		if err != nil {
 			return err
 		}
-		if err := s.probeKey(ctx, partner, held.URI); err != nil {
-			s.Log.Info("group.partner_cannot_use_key", "partner", partner.Name, "key", held.URI, "error", err)
+		if err := s.probeAny(ctx, partner, held); err != nil {
+			s.Log.Info("group.partner_cannot_use_key", "partner", partner.Name, "key", held[0].URI, "error", err)
 			return arm.Refuse(http.StatusBadRequest, "KeyMaterialNotFoundOnRemoteServer", "Remote server does not have access to key material used as a TDE protector.")
 		}
 	}

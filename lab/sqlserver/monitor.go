@@ -188,14 +188,15 @@ func (s *Service) isServiceThumbprint(thumbprint string) (is bool, err error) {
 	return is, err
 }
 
-// probe wraps and unwraps a value with the server's key of a thumbprint.
+// probe wraps and unwraps a value with the server's keys of a thumbprint, until
+// one works.
 func (m *monitor) probe(ctx context.Context, server Server, thumbprint, uri string) verdict {
-	key, found, err := m.s.keyOfMaterial(server, uri, thumbprint)
-	if err == nil && !found {
+	keys, err := m.s.keysThatOpen(server, uri, thumbprint)
+	if err == nil && len(keys) == 0 {
 		err = serverKeyMissing(server, thumbprint)
 	}
 	if err == nil {
-		err = m.s.probeKey(ctx, server, key.URI)
+		err = m.s.probeAny(ctx, server, keys)
 	}
 	if err == nil {
 		return verdict{}

@@ -259,12 +259,12 @@ func (s *Service) requirePartnersReady(ctx context.Context, server Server, wante
 		return err
 	}
 	for _, partner := range partners {
-		key, err := s.partnerKey(partner, wanted, thumbprint)
+		keys, err := s.partnerKeys(partner, wanted, thumbprint)
 		if err != nil {
 			return err
 		}
-		if err := s.probeKey(ctx, partner, key.URI); err != nil {
-			s.Log.Info("protector.partner_cannot_use_key", "server", server.Name, "partner", partner.Name, "key", key.URI, "error", err)
+		if err := s.probeAny(ctx, partner, keys); err != nil {
+			s.Log.Info("protector.partner_cannot_use_key", "server", server.Name, "partner", partner.Name, "key", keys[0].URI, "error", err)
 			return arm.Refuse(http.StatusBadRequest, "KeyMaterialNotFoundOnRemoteServer", "Remote server does not have access to key material used as a TDE protector.")
 		}
 	}
@@ -301,32 +301,20 @@ func (s *Service) partnersToAsk(server Server) ([]Server, error) {
 	return partners, err
 }
 
-func (s *Service) partnerKey(partner Server, wanted Protector, thumbprint string) (ServerKey, error) {
-	var keys []ServerKey
-	err := s.Store.View(func(tx *store.Tx) (err error) {
-		keys, err = s.keysOf(tx, partner.Name)
-		return err
-	})
-	if err != nil {
-		return ServerKey{}, err
-	}
-	var same *ServerKey
-	for i, key := range keys {
-		if strings.EqualFold(key.URI, wanted.URI) {
-			return key, nil
-		}
-		if key.Thumbprint == thumbprint {
-			same = &keys[i]
-		}
-	}
-	if same == nil {
-		return ServerKey{}, sameMaterialMissing(wanted.URI, partner)
-	}
-	if wanted.AutoRotation {
-		return ServerKey{}, arm.Refuse(http.StatusBadRequest, "SameKeyUriNotFoundOnRemoteServer",
+// partnerKeys are the partner's keys that can open what the wanted protector
+// wraps; with automatic rotation that has to be the very key.
+func (s *Service) partnerKeys(partner Server, wanted Protector, thumbprint string) ([]ServerKey, error) {
+	keys, err := s.keysThatOpen(partner, wanted.URI, thumbprint)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(keys) == 0:
+		return nil, sameMaterialMissing(wanted.URI, partner)
+	case wanted.AutoRotation && !strings.EqualFold(keys[0].URI, wanted.URI):
+		return nil, arm.Refuse(http.StatusBadRequest, "SameKeyUriNotFoundOnRemoteServer",
 			"Secondary server does not have the key material from the same key vault as the primary server's encryption protector with key auto-rotation enabled.")
 	}
-	return *same, nil
+	return keys, nil
 }
 
 // sameMaterialMissing is the refusal in the words seen on the wire.

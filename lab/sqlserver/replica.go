@@ -157,8 +157,8 @@ func (s *Service) checkReplicaSource(source DBRef) error {
 // primary's DEK, or cannot use it.
 func (s *Service) requireOpensOn(ctx context.Context, target Server, dek engine.WrappedDEK) error {
 	if dek.KeyURI != "" {
-		_, found, err := s.keyOfMaterial(target, dek.KeyURI, dek.Thumbprint)
-		if err != nil || !found {
+		keys, err := s.keysThatOpen(target, dek.KeyURI, dek.Thumbprint)
+		if err != nil || len(keys) == 0 {
 			return firstOf(err, sameMaterialMissing(dek.KeyURI, target))
 		}
 	}
