@@ -657,7 +657,7 @@ func (w *walker) callFailover(d walkDatabase, server string, forced bool) error 
 // cannot go on yet.
 func (w *walker) settle() {
 	w.t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(60 * time.Second)
 	for rounds := 0; ; {
 		running, err := w.lab.RunningOperations()
 		must(w.t, err)
@@ -719,7 +719,7 @@ func (w *walker) compare() {
 		return
 	}
 	var diff string
-	for deadline := time.Now().Add(3 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(60 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		if diff = cmp.Diff(w.modelWorld(), w.labWorld()); diff == "" {
 			return
 		}

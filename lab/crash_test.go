@@ -81,7 +81,7 @@ func startChild(t testing.TB, dir string) *child {
 		t.Fatal(err)
 	}
 	var remote *lab.Remote
-	for deadline := time.Now().Add(20 * time.Second); remote == nil; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(60 * time.Second); remote == nil; time.Sleep(10 * time.Millisecond) {
 		found, err := lab.Find(t.Context(), dir)
 		if err == nil {
 			remote = found
@@ -297,7 +297,7 @@ func (c *child) createDatabase(ctx context.Context, name string) (deed, error) {
 // comes waits for an operation that was accepted to come to its end.
 func (c *child) comes(there func() error) error {
 	err := there()
-	for deadline := time.Now().Add(10 * time.Second); err != nil && time.Now().Before(deadline); err = there() {
+	for deadline := time.Now().Add(60 * time.Second); err != nil && time.Now().Before(deadline); err = there() {
 		time.Sleep(20 * time.Millisecond)
 	}
 	return err

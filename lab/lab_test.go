@@ -228,7 +228,7 @@ func (a *azure) role(server string) string {
 func (a *azure) wrappedBy(key string) {
 	a.t.Helper()
 	want := "0x" + a.registered(lab.ArticlePrimary)[key]
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(60 * time.Second)
 	for _, server := range []string{lab.ArticlePrimary, lab.ArticleSecondary} {
 		for _, database := range lab.ArticleDatabases() {
 			for {

@@ -334,9 +334,9 @@ func (a *azure) enable(uri string, enabled bool) {
 
 func (a *azure) eventually(holds func() bool, what string) {
 	a.t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !holds(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(60 * time.Second); !holds(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			a.t.Fatalf("not within ten seconds: %s", what)
+			a.t.Fatalf("not within a minute: %s", what)
 		}
 	}
 }

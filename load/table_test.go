@@ -121,7 +121,7 @@ func TestOverTheWireTheServerGoesAndComesBack(t *testing.T) {
 	}()
 	until := func(what string, is func(load.Progress) bool) {
 		t.Helper()
-		deadline := time.After(15 * time.Second)
+		deadline := time.After(60 * time.Second)
 		for {
 			select {
 			case p := <-told:

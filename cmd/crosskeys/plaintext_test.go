@@ -85,7 +85,7 @@ func (p *processes) awaitState(db *sql.DB, want int) {
 	p.t.Helper()
 	const query = "SELECT encryption_state FROM sys.dm_database_encryption_keys WHERE database_id = DB_ID()"
 	state := 0
-	for deadline := time.Now().Add(20 * time.Second); state != want; <-time.After(20 * time.Millisecond) {
+	for deadline := time.Now().Add(60 * time.Second); state != want; <-time.After(20 * time.Millisecond) {
 		if err := db.QueryRowContext(p.t.Context(), query).Scan(&state); err != nil && !strings.Contains(err.Error(), "no rows") {
 			p.t.Fatal(err)
 		}

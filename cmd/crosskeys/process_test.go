@@ -85,7 +85,7 @@ func (c *process) end(t *testing.T) int {
 // until waits for a condition, with a deadline.
 func until(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !holds(); {
+	for deadline := time.Now().Add(60 * time.Second); !holds(); {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s: not within half a minute", what)
 		}

@@ -84,7 +84,7 @@ func (p *processes) start() {
 
 func (p *processes) await() {
 	p.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; {
+	for deadline := time.Now().Add(60 * time.Second); ; {
 		if _, err := lab.Find(p.t.Context(), p.dir()); err == nil {
 			return
 		} else if time.Now().After(deadline) {

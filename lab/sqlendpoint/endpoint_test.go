@@ -22,7 +22,7 @@ import (
 	"github.com/crosskeys/crosskeys/lab"
 )
 
-const deadline = 30 * time.Second
+const deadline = 60 * time.Second
 
 // seeded is a lab with the article's starting point.
 func seeded(t testing.TB) *lab.Lab {

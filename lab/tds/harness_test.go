@@ -31,7 +31,7 @@ import (
 	"github.com/crosskeys/crosskeys/lab/tds"
 )
 
-const deadline = 20 * time.Second
+const deadline = 60 * time.Second
 
 // server is a TDS server over a small evaluator, with a certificate of its own.
 type server struct {
