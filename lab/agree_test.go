@@ -131,6 +131,7 @@ func (p *topology) model() {
 		for k := range walkKeys {
 			c.Same[k], c.Successor[k] = model.Keys(0).With(k), k
 		}
+		c.Successor[keyB1] = keyB2
 		c.Same[keyC] = c.Same[keyC].With(keyCopy).With(keyCopyToo)
 		c.Same[keyCopy], c.Same[keyCopyToo] = c.Same[keyC], c.Same[keyC]
 		for _, h := range d.holders {
@@ -418,8 +419,10 @@ func (w *walker) step() {
 		w.failOver(model.PlannedFailover, server)
 	case n < 37:
 		w.failOver(model.ForcedFailover, server)
-	case n < 39 && key.Managed():
+	case n < 38 && key.Managed():
 		w.enable(key, !w.enabled.Has(key))
+	case n < 40:
+		w.rotate(server)
 	}
 }
 
@@ -485,7 +488,7 @@ func codeOf(err error) string {
 func (w *walker) kind(a model.Action) string {
 	return map[model.Kind]string{
 		model.Grant: "grant", model.Register: "register", model.Flip: "flip", model.Deregister: "deregister", model.PlannedFailover: "planned failover",
-		model.ForcedFailover: "forced failover", model.Verify: "revoke or switch",
+		model.ForcedFailover: "forced failover", model.Verify: "revoke or switch", model.Rotate: "automatic rotation",
 	}[a.Kind]
 }
 
@@ -567,6 +570,55 @@ func (w *walker) enable(key model.Key, on bool) {
 		return err
 	})
 	w.story[len(w.story)-1] = fmt.Sprintf("key %d enabled: %t", key, on)
+}
+
+// rotate has a server's protector rotate by itself, and lets a newer version of
+// its key come. A day passes, so every database has to have its keys.
+func (w *walker) rotate(server model.Server) {
+	w.enable(keyB2, false)
+	w.flip(server, keyB1, true)
+	if other := model.Server(w.random.IntN(len(w.servers))); other != server {
+		w.flip(other, keyB1, w.random.IntN(2) == 0)
+	}
+	w.enable(keyB2, true)
+	for i := range w.states {
+		if w.down || !w.components[i].Healthy(&w.states[i]) || w.pastBroken() {
+			return
+		}
+	}
+	w.azure = w.advance(24 * time.Hour)
+	for at := range w.servers {
+		w.rotated(model.Server(at))
+	}
+	since := w.lab.Now().Add(-time.Hour)
+	w.eventually(func() bool {
+		looked, err := w.lab.LookedForVersions(since)
+		must(w.t, err)
+		return looked
+	}, "newer versions are looked for")
+	w.settle()
+	w.compare()
+}
+
+// rotated is what the model says of a look at one server's protector.
+func (w *walker) rotated(server model.Server) {
+	now := &w.states[0]
+	if !now.Auto.Has(server) || now.Protector[server] != keyB1 || !w.enabled.Has(keyB2) {
+		return
+	}
+	a := model.Action{Kind: model.Rotate, Server: server}
+	refused := w.components[0].Refused(now, a)
+	w.components[0].Partners[server].Each(func(p model.Server) {
+		refused = refused || now.Protector[p] == keyB1 && !now.Auto.Has(p)
+	})
+	w.story = append(w.story, fmt.Sprintf("%s; refused: %t", w.say(a), refused))
+	if w.did.note(w.kind(a), refused); refused {
+		return
+	}
+	w.act(a)
+	for i := range w.states {
+		w.states[i].Rotated = false // it may happen again
+	}
 }
 
 func (w *walker) registerKey(server model.Server, key model.Key) error {

@@ -1,6 +1,8 @@
 package lab
 
 import (
+	"time"
+
 	"github.com/crosskeys/crosskeys/lab/arm"
 	"github.com/crosskeys/crosskeys/lab/sqlserver"
 	"github.com/crosskeys/crosskeys/lab/store"
@@ -31,6 +33,20 @@ func (l *Lab) RunningOperations() (running []arm.Operation, err error) {
 		return err
 	})
 	return running, err
+}
+
+// LookedForVersions reports whether newer versions of all protectors with
+// automatic rotation have been looked for since a moment.
+func (l *Lab) LookedForVersions(since time.Time) (looked bool, err error) {
+	looked = true
+	err = l.store.View(func(tx *store.Tx) error {
+		servers, err := store.NewTable[sqlserver.Server]("sql/servers").Scan(tx, "")
+		for _, entry := range servers {
+			looked = looked && (!entry.Record.Protector.AutoRotation || !entry.Record.LookedAt.Before(since))
+		}
+		return err
+	})
+	return looked, err
 }
 
 // OperatorObject is the object id of the operator application.

@@ -196,7 +196,8 @@ func (l *Lab) build() error {
 		Store: l.store, Sealer: l.sealer, Clock: l.clock, Latency: l.options.Latency, Operations: l.operations,
 		Principals: l.entra, Identities: identityFinder{l.identity}, Vault: sqlserver.NewKeyVault(l.entra, &innerTransport{lab: l}),
 		NewestEnabled: l.keyvault.NewestEnabled, TenantID: TenantID, NewID: uuid.NewString, Random: rand.Reader, Log: l.log, FreeSecondaryFlip: l.options.FreeSecondaryFlip, Outage: l.outage(),
-		Dir: filepath.Join(l.dir, "sql"), BackupDir: filepath.Join(l.dir, "backup"), NoSync: l.temporary,
+		RotationEvery: l.options.RotationEvery,
+		Dir:           filepath.Join(l.dir, "sql"), BackupDir: filepath.Join(l.dir, "backup"), NoSync: l.temporary,
 	})
 	if err := l.newMonitor(); err != nil {
 		return err

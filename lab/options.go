@@ -38,6 +38,10 @@ type Options struct {
 	// FreeSecondaryFlip lets a geo-secondary change its own protector to a key
 	// that its primary does not have; see docs/parity.md.
 	FreeSecondaryFlip bool
+	// RotationEvery is how often, on the lab's clock, newer versions of keys are
+	// looked for that protectors with automatic rotation are moved to; zero: 24
+	// hours. See docs/parity.md.
+	RotationEvery time.Duration
 	// Faults is a text of faults that are in force from the start; see package
 	// lab/fault and docs/faults.md. Empty: those that an earlier lab on Dir left.
 	Faults string

@@ -78,6 +78,8 @@ func (c *Component) refused(s *State, a Action) bool {
 		return c.flipRefused(s, a, c.linkedNow(s, a.Server))
 	case Failover, PlannedFailover:
 		return !c.inStep(s, a.Server)
+	case Rotate:
+		return !c.rotates(s, a.Server)
 	default:
 		return false
 	}

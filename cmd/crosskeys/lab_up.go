@@ -29,6 +29,7 @@ type labUp struct {
 	proxy      string
 	sql        string
 	freeFlip   bool
+	rotation   time.Duration
 	faults     string // a file, - or a text, as it was given
 	faultText  string // what was read of it
 }
@@ -57,6 +58,7 @@ an earlier lab on the folder left; docs/faults.md has the language.`,
 	flags.StringVar(&up.proxy, "proxy-addr", "", "loopback address of the proxy (default a free one)")
 	flags.StringVar(&up.sql, "sql-addr", "", "loopback address of the SQL port (default a free one)")
 	flags.StringVar(&up.faults, "faults", "", "faults in force from the start: a text, a file that holds one, or - for standard input")
+	flags.DurationVar(&up.rotation, "rotation-every", 24*time.Hour, "how often, on the lab's clock, protectors with automatic rotation are moved to newer versions")
 	flags.BoolVar(&up.freeFlip, "free-secondary-flip", false, "let a geo-secondary take a protector that its primary has not registered")
 	return command
 }
@@ -95,7 +97,7 @@ func (u labUp) serve(ctx context.Context, dir string, talk io.Writer) error {
 	}
 	running, err := lab.Start(ctx, lab.Options{
 		Dir: dir, HTTPSAddr: u.https, ProxyAddr: u.proxy, SQLAddr: u.sql, Latency: profile, FreeSecondaryFlip: u.freeFlip,
-		Faults: u.faultText,
+		RotationEvery: u.rotation, Faults: u.faultText,
 		Log:    slog.New(slog.NewTextHandler(talk, nil)),
 	})
 	if err != nil {
@@ -137,7 +139,7 @@ func (u labUp) background(command *cobra.Command, dir string) error {
 	defer func() { _ = logFile.Close() }()
 	args := []string{
 		"lab", "up", "--foreground", "--dir", dir, "--latency", u.latency, "--speed", fmt.Sprint(u.speed),
-		"--https-addr", u.https, "--proxy-addr", u.proxy, "--sql-addr", u.sql, fmt.Sprintf("--free-secondary-flip=%t", u.freeFlip),
+		"--https-addr", u.https, "--proxy-addr", u.proxy, "--sql-addr", u.sql, fmt.Sprintf("--free-secondary-flip=%t", u.freeFlip), "--rotation-every", u.rotation.String(),
 	}
 	if u.faultText != "" {
 		args = append(args, "--faults", "-")

@@ -30,6 +30,7 @@ const (
 	eventInaccessible = "MakeDatabaseInaccessible"
 	eventAccessible   = "MakeDatabaseAccessible"
 	eventForced       = "ForceFailoverAllowDataLoss"
+	eventRotation     = "RotateEncryptionProtector" // the lab's own name
 )
 
 // maxEvents is how many events are kept.

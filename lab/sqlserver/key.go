@@ -31,6 +31,7 @@ func (s *Service) handleKeyOperations() {
 	s.Operations.Handle(deleteKey, s.executeDeleteKey, nil)
 	s.Operations.Handle(upsertProtector, s.executeUpsertProtector, s.protectorResult)
 	s.Operations.Handle(revalidateProtector, s.executeRevalidate, nil)
+	s.Operations.Handle(rotateProtector, s.executeRotate, nil)
 	s.Operations.Handle(taskRewrap, s.executeRewrap, nil)
 	s.Operations.Handle(taskFollow, s.executeFollow, nil)
 }

@@ -226,28 +226,40 @@ func (s *Service) checkProtector(ctx context.Context, server Server, wanted Prot
 // requireLatest refuses a version of a key that is not its newest enabled one.
 // Source: https://learn.microsoft.com/azure/azure-sql/database/transparent-data-encryption-byok-key-rotation
 func (s *Service) requireLatest(ctx context.Context, server Server, uri string) error {
-	key, err := tde.ParseKeyID(uri)
+	latest, err := s.latestVersion(ctx, server, uri)
 	if err != nil {
 		return err
 	}
-	principal, err := s.principalOf(server)
-	if err != nil {
-		return err
-	}
-	latest, err := s.Vault.Get(ctx, principal, key.WithoutVersion().String())
-	if err != nil {
-		return s.keyRefusal(server, uri, err)
-	}
-	if !latest.Enabled {
-		if latest.URI, err = s.NewestEnabled(key.WithoutVersion().String()); err != nil {
-			return fmt.Errorf("newest enabled version of %s: %w", key.WithoutVersion(), err)
-		}
-	}
-	if !strings.EqualFold(latest.URI, uri) && server.Protector.URI != uri {
+	if !strings.EqualFold(latest, uri) && server.Protector.URI != uri {
 		return arm.Refuse(http.StatusBadRequest, "OldGenerationOfAKVKeyBeingUsedError",
 			"Using an old version of AKV key as TDE protector is not allowed. Please use the latest version of the AKV key as the encryption protector")
 	}
 	return nil
+}
+
+// latestVersion finds the newest enabled version of a key, as the server's
+// identity; empty where all are disabled.
+func (s *Service) latestVersion(ctx context.Context, server Server, uri string) (string, error) {
+	key, err := tde.ParseKeyID(uri)
+	if err != nil {
+		return "", err
+	}
+	principal, err := s.principalOf(server)
+	if err != nil {
+		return "", err
+	}
+	latest, err := s.Vault.Get(ctx, principal, key.WithoutVersion().String())
+	if err != nil {
+		return "", s.keyRefusal(server, uri, err)
+	}
+	if latest.Enabled {
+		return latest.URI, nil
+	}
+	enabled, err := s.NewestEnabled(key.WithoutVersion().String())
+	if err != nil {
+		return "", fmt.Errorf("newest enabled version of %s: %w", key.WithoutVersion(), err)
+	}
+	return enabled, nil
 }
 
 // requirePartnersReady refuses a protector whose material a geo-linked server
@@ -337,7 +349,11 @@ func (s *Service) setProtector(tx *store.Tx, wanted protectorPayload) error {
 			return firstOf(err, serverKeyMissing(server, wanted.Protector.KeyName))
 		}
 	}
-	server.Protector = wanted.Protector
+	server.Protector, server.LookedAt = wanted.Protector, time.Time{}
+	if wanted.Protector.AutoRotation {
+		server.LookedAt = s.Clock.Now()
+		tx.OnCommit(s.rotator.nudge)
+	}
 	if err := s.servers.Put(tx, server.key(), server); err != nil {
 		return err
 	}

@@ -30,6 +30,9 @@ type Server struct {
 	Identity      Identity          `json:"identity"`
 	FederatedID   string            `json:"federatedClientId,omitempty"`
 	Protector     Protector         `json:"protector"`
+	// LookedAt is when a newer version of a protector that rotates by itself
+	// was last looked for.
+	LookedAt time.Time `json:"lookedAt,omitzero"`
 	// ServiceKey is the sealed AES key that stands for the server's built-in
 	// certificate, ServiceThumbprint its thumbprint.
 	ServiceKey        []byte                     `json:"serviceKey"`

@@ -44,6 +44,7 @@ type KeyInfo struct {
 	Bits          int
 	Exponent      int
 	Enabled       bool
+	Created       time.Time // to the second
 	NotBefore     time.Time // zero: none
 	Expires       time.Time // zero: none
 	RecoveryLevel string
@@ -88,6 +89,12 @@ type Options struct {
 	// own protector to a key that its primary does not have. Off by default:
 	// the published procedure registers the key on the primary first.
 	FreeSecondaryFlip bool
+	// RotationEvery is the time between two looks for newer versions of a
+	// protector that rotates by itself, on the lab's clock; zero: 24 hours,
+	// within which Azure moves one. When Azure looks, and at which server first,
+	// is not published.
+	// Source: https://learn.microsoft.com/azure/azure-sql/database/transparent-data-encryption-byok-overview
+	RotationEvery time.Duration
 	// Outage says what of the lab is out of order; the zero value is nothing.
 	Outage Outage
 }
@@ -106,11 +113,15 @@ type Service struct {
 	instances *instance.Instances
 	monitor   *monitor
 	archive   *archive
+	rotator   *rotator
 	dropped   store.Table[Dropped]
 }
 
 // New makes the provider and names its executors to the operations runner.
 func New(o Options) *Service {
+	if o.RotationEvery <= 0 {
+		o.RotationEvery = rotationEvery
+	}
 	s := &Service{
 		Options:   o,
 		servers:   store.NewTable[Server]("sql/servers"),
@@ -128,7 +139,7 @@ func New(o Options) *Service {
 		Opened: func(DBRef) { s.archive.nudge() },
 	})
 	s.dropped = store.NewTable[Dropped]("sql/dropped")
-	s.monitor, s.archive = newMonitor(s), newArchive(s)
+	s.monitor, s.archive, s.rotator = newMonitor(s), newArchive(s), newRotator(s)
 	s.handleAdministratorOperations()
 	s.handleServerOperations()
 	s.handleKeyOperations()
@@ -174,12 +185,13 @@ func (s *Service) Load() error {
 	return nil
 }
 
-// Run opens the databases, in the background, and watches over their keys
-// until ctx ends. The vaults must answer by then.
+// Run opens the databases, in the background, watches over their keys and
+// moves protectors that rotate by themselves, until ctx ends. The vaults must answer by then.
 func (s *Service) Run(ctx context.Context) {
 	s.instances.Resume()
 	s.monitor.run(ctx)
 	s.archive.run(ctx)
+	s.rotator.run(ctx)
 }
 
 // AwaitOpen waits until the databases that Run opens are open, or known not
@@ -203,6 +215,7 @@ func (s *Service) AwaitOpen(ctx context.Context) error {
 func (s *Service) Close() error {
 	s.monitor.wait()
 	s.archive.work.Wait()
+	s.rotator.work.Wait()
 	return s.instances.Close()
 }
 

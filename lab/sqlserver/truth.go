@@ -190,9 +190,10 @@ func (s *Service) builtInThumbprints(tx *store.Tx) (map[string]bool, error) {
 	return built, nil
 }
 
-// ChangesProtector gives the server whose protector an operation changes.
+// ChangesProtector gives the server whose protector an operation changes for a
+// caller; what the service does by itself overlaps with no other change of one.
 func ChangesProtector(kind string, holds []string) (server string, changes bool) {
-	if kind == revalidateProtector {
+	if kind == revalidateProtector || kind == rotateProtector {
 		return "", false
 	}
 	for _, hold := range holds {

@@ -124,7 +124,7 @@ func keyInfo(bundle azkeys.KeyBundle) KeyInfo {
 	}
 	if a := bundle.Attributes; a != nil {
 		info.Enabled = a.Enabled != nil && *a.Enabled
-		info.NotBefore, info.Expires = timeOf(a.NotBefore), timeOf(a.Expires)
+		info.Created, info.NotBefore, info.Expires = timeOf(a.Created), timeOf(a.NotBefore), timeOf(a.Expires)
 		if a.RecoveryLevel != nil {
 			info.RecoveryLevel = *a.RecoveryLevel
 		}
