@@ -314,6 +314,11 @@ func (s *Store) transact(ctx context.Context, fn func(tx *sql.Tx) error) error {
 	if err != nil {
 		return err
 	}
+	if s.guard != "" {
+		if _, err := tx.ExecContext(ctx, s.guard); err != nil {
+			return errors.Join(err, ignoreDone(tx.Rollback()))
+		}
+	}
 	if err := fn(tx); err != nil {
 		return errors.Join(err, ignoreDone(tx.Rollback()))
 	}

@@ -29,7 +29,16 @@ type Store struct {
 	// clock is the SQL expression of the store's time in seconds since 1970,
 	// and empty where the store has no clock of its own: then now's is taken.
 	clock string
+	// guard begins each transaction, where the store does not end by itself
+	// those whose process has stopped in the middle of one.
+	guard string
 }
+
+// guardPostgreSQL has the server end a transaction in which nothing is said for
+// long: that of a process that was stopped, or whose machine sleeps, would keep
+// its rows locked, and everybody else waiting, for as long as it sleeps. It is
+// said in each transaction, since poolers take no settings of a connection.
+const guardPostgreSQL = `SELECT set_config('idle_in_transaction_session_timeout', '15s', true)`
 
 // FileName is the name of the SQLite file in a folder of journals.
 const FileName = "journal.db"
@@ -66,7 +75,7 @@ func connect(where string, now func() time.Time) (*Store, goose.Dialect, error) 
 		if err != nil {
 			return nil, "", fmt.Errorf("open journals in %s: %w", address.Redacted(), err)
 		}
-		return &Store{db: db, where: address.Redacted(), now: now, clock: "extract(epoch from clock_timestamp())"}, goose.DialectPostgres, nil
+		return &Store{db: db, where: address.Redacted(), now: now, clock: "extract(epoch from clock_timestamp())", guard: guardPostgreSQL}, goose.DialectPostgres, nil
 	}
 	if err := os.MkdirAll(where, 0o700); err != nil {
 		return nil, "", fmt.Errorf("open journals: %w", err)

@@ -98,7 +98,7 @@ func (u labUp) serve(ctx context.Context, dir string, talk io.Writer) error {
 	running, err := lab.Start(ctx, lab.Options{
 		Dir: dir, HTTPSAddr: u.https, ProxyAddr: u.proxy, SQLAddr: u.sql, Latency: profile, FreeSecondaryFlip: u.freeFlip,
 		RotationEvery: u.rotation, Faults: u.faultText,
-		Log:    slog.New(slog.NewTextHandler(talk, nil)),
+		Log: slog.New(slog.NewTextHandler(talk, nil)),
 	})
 	if err != nil {
 		return err
