@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math/big"
 	"net/http"
 	"strings"
@@ -94,16 +95,13 @@ func (v *KeyVault) client(principal string, key tde.KeyID) (*azkeys.Client, erro
 }
 
 // Get reads a key version, or the latest when the URI has none.
-func (v *KeyVault) Get(ctx context.Context, principal, uri string) (KeyInfo, error) {
-	key, client, err := v.open(principal, uri)
-	if err != nil {
-		return KeyInfo{}, err
-	}
-	answer, err := client.GetKey(ctx, key.Name, key.Version, nil)
-	if err != nil {
-		return KeyInfo{}, vaultError(err)
-	}
-	return keyInfo(answer.KeyBundle), nil
+func (v *KeyVault) Get(ctx context.Context, principal, uri string) (info KeyInfo, err error) {
+	err = v.ask(principal, uri, func(key tde.KeyID, client *azkeys.Client) error {
+		answer, err := client.GetKey(ctx, key.Name, key.Version, nil)
+		info = keyInfo(answer.KeyBundle)
+		return err
+	})
+	return info, err
 }
 
 func keyInfo(bundle azkeys.KeyBundle) KeyInfo {
@@ -150,31 +148,54 @@ func thumbprintOf(modulus, exponent []byte) string {
 const wrapAlgorithm = azkeys.EncryptionAlgorithmRSAOAEP
 
 // Wrap has the vault wrap a DEK.
-func (v *KeyVault) Wrap(ctx context.Context, principal, uri string, dek []byte) ([]byte, error) {
-	key, client, err := v.open(principal, uri)
-	if err != nil {
-		return nil, err
-	}
-	algorithm := wrapAlgorithm
-	answer, err := client.WrapKey(ctx, key.Name, key.Version, azkeys.KeyOperationParameters{Algorithm: &algorithm, Value: dek}, nil)
-	if err != nil {
-		return nil, vaultError(err)
-	}
-	return answer.Result, nil
+func (v *KeyVault) Wrap(ctx context.Context, principal, uri string, dek []byte) (wrapped []byte, err error) {
+	err = v.ask(principal, uri, func(key tde.KeyID, client *azkeys.Client) error {
+		algorithm := wrapAlgorithm
+		answer, err := client.WrapKey(ctx, key.Name, key.Version, azkeys.KeyOperationParameters{Algorithm: &algorithm, Value: dek}, nil)
+		wrapped = answer.Result
+		return err
+	})
+	return wrapped, err
 }
 
 // Unwrap has the vault unwrap a DEK.
-func (v *KeyVault) Unwrap(ctx context.Context, principal, uri string, wrapped []byte) ([]byte, error) {
+func (v *KeyVault) Unwrap(ctx context.Context, principal, uri string, wrapped []byte) (dek []byte, err error) {
+	err = v.ask(principal, uri, func(key tde.KeyID, client *azkeys.Client) error {
+		algorithm := wrapAlgorithm
+		answer, err := client.UnwrapKey(ctx, key.Name, key.Version, azkeys.KeyOperationParameters{Algorithm: &algorithm, Value: wrapped}, nil)
+		dek = answer.Result
+		return err
+	})
+	return dek, err
+}
+
+// ask asks a vault. Where it does not take the token, which the lab's clock may
+// have outrun when it was moved, it is asked once more with a new one: a refused
+// token says nothing of the server's rights.
+func (v *KeyVault) ask(principal, uri string, do func(tde.KeyID, *azkeys.Client) error) error {
 	key, client, err := v.open(principal, uri)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	algorithm := wrapAlgorithm
-	answer, err := client.UnwrapKey(ctx, key.Name, key.Version, azkeys.KeyOperationParameters{Algorithm: &algorithm, Value: wrapped}, nil)
+	err = do(key, client)
+	if answer, refused := errors.AsType[*azcore.ResponseError](err); refused && answer.StatusCode == http.StatusUnauthorized {
+		v.forget(client)
+		if key, client, err = v.open(principal, uri); err != nil {
+			return err
+		}
+		err = do(key, client)
+	}
 	if err != nil {
-		return nil, vaultError(err)
+		return vaultError(err)
 	}
-	return answer.Result, nil
+	return nil
+}
+
+// forget drops a client with the token that it keeps.
+func (v *KeyVault) forget(client *azkeys.Client) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	maps.DeleteFunc(v.clients, func(_ string, kept *azkeys.Client) bool { return kept == client })
 }
 
 func (v *KeyVault) open(principal, uri string) (tde.KeyID, *azkeys.Client, error) {
