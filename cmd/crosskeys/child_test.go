@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -79,7 +80,11 @@ func (p *points) reach(what string) {
 		select {}
 	case p.stop == what:
 		p.stop = ""
-		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+		// To this very thread: a signal to the process may reach another one
+		// first, and this one would go on for a while, with its next call.
+		runtime.LockOSThread()
+		_, _, _ = syscall.RawSyscall(syscall.SYS_TGKILL, uintptr(os.Getpid()), uintptr(syscall.Gettid()), uintptr(syscall.SIGSTOP))
+		runtime.UnlockOSThread()
 	}
 }
 
