@@ -64,6 +64,9 @@ an earlier lab on the folder left; docs/faults.md has the language.`,
 }
 
 func (u labUp) run(command *cobra.Command) error {
+	if u.rotation <= 0 {
+		return usageError("--rotation-every %s: want a time above 0, such as 1h", u.rotation)
+	}
 	dir, err := labDir(*u.dir)
 	if err != nil {
 		return err
